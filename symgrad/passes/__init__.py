@@ -1,0 +1,1 @@
+"""Passes: graph in, graph out, each writing what it did to the ledger."""

@@ -1,0 +1,69 @@
+"""The one driver behind all passes: a forward sweep that rebuilds a graph node by node."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from symgrad.ir.graph import Entry, Graph
+from symgrad.ir.node import Node
+from symgrad.ir.origin import using
+
+Visit = Callable[[Node, Node], "tuple[Node, str] | None"]
+"""From a node on rebuilt inputs (and the node it was) to its replacement and what was done."""
+
+_PLACES = 3
+"""The ledger names at most this many places for one action."""
+
+
+class Ledger:
+    """What a pass did: each action with its count and the first places where it did it."""
+
+    def __init__(self, stage: str):
+        self.stage = stage
+        self.counts: Counter[str] = Counter()
+        self.places: dict[str, list[str]] = {}
+
+    def note(self, action: str, *nodes: Node) -> None:
+        """Add one occurrence of ``action``, done to these nodes."""
+        self.counts[action] += 1
+        known = self.places.setdefault(action, [])
+        for node in nodes:
+            place = node.origin.place
+            if place not in known and len(known) < _PLACES:
+                known.append(place)
+
+    def entries(self) -> list[Entry]:
+        """Return one entry per action, most frequent first."""
+        return [
+            Entry(self.stage, action, tuple(self.places[action]), count)
+            for action, count in self.counts.most_common()
+        ]
+
+
+def rebuild(graph: Graph, visit: Visit, stage: str, ledger: Ledger | None = None) -> Graph:
+    """Return ``graph`` with every node replaced by what ``visit`` makes of it.
+
+    Inputs are rebuilt before the nodes that use them, so ``visit`` sees each node on its new
+    inputs and decides locally. A replacement has the origin of the node it replaces. Nodes
+    below which nothing changed stay themselves.
+    """
+    ledger = ledger or Ledger(stage)
+    image: dict[Node, Node] = {}
+    for node in graph.nodes:
+        moved = node.with_inputs(tuple(image[x] for x in node.inputs))
+        with using(node.origin):
+            replacement = visit(moved, node)
+        if replacement is None:
+            image[node] = moved
+            continue
+        image[node], action = replacement
+        ledger.note(action, node)
+    before = graph.provenance or {node: node for node in graph.nodes}
+    return graph.replaced(
+        [image[node] for node in graph.outputs],
+        ledger=ledger.entries(),
+        provenance={
+            source: image[node] for source, node in before.items() if node in image
+        },
+    )

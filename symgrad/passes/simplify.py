@@ -1,0 +1,157 @@
+"""Simplify: identities that make the graph smaller or plainer and change no value.
+
+A rule here holds for every value: infinities, NaN and zeros included (up to rounding where it
+joins two roundings into one). Those that hold for finite values only are listed apart, marked,
+and off by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from symgrad.ir.graph import Graph
+from symgrad.ir.node import Node
+from symgrad.ir.size import Dim, Shape
+from symgrad.ops.shape import broadcast_to, reshape, transpose
+from symgrad.passes.rebuild import rebuild
+from symgrad.passes.rule import Rewriter, rules
+from symgrad.tensor import Tensor, constant
+
+RULES = rules("""
+    x * 1             -> x
+    x / 1             -> x
+    x - 0             -> x
+    x ** 1            -> x
+    x ** 0            -> 1
+    x * x             -> x ** 2
+    -(-x)             -> x
+    x + (-y)          -> x - y
+    x - (-y)          -> x + y
+    x * (1 / y)       -> x / y
+    x * (c / y)       -> (c * x) / y
+    absolute(-x)      -> absolute(x)
+    absolute(absolute(x)) -> absolute(x)
+    relu(relu(x))     -> relu(x)
+    maximum(x, x)     -> x
+    minimum(x, x)     -> x
+    where(b, x, x)    -> x
+    cos(-x)           -> cos(x)
+    logical_not(logical_not(b)) -> b
+""")
+
+FINITE_RULES = rules(
+    """
+    x * 0             -> 0
+    x - x             -> 0
+    x / x             -> 1
+    (x / y) * y       -> x
+    """,
+    finite_only=True,
+)
+
+_rewrite = Rewriter(RULES)
+
+
+def simplify(graph: Graph) -> Graph:
+    """Return ``graph`` with identities applied, from the inputs to the outputs."""
+
+    def visit(node: Node, _original: Node) -> tuple[Node, str] | None:
+        found = _rewrite(node)
+        if found is None:
+            rule = _implicit_broadcast if node.op.elementwise else _STRUCTURE.get(node.op.name)
+            found = rule(node) if rule else None
+        return found if found and found[0].type == node.type else None
+
+    return rebuild(graph, visit, "simplify")
+
+
+def _implicit_broadcast(node: Node) -> tuple[Node, str] | None:
+    """Elementwise ops broadcast by themselves: an operand need not be broadcast before."""
+    inputs = tuple(_unbroadcast(x) for x in node.inputs)
+    if inputs == node.inputs or _joint([x.type.shape for x in inputs]) != node.type.shape:
+        return None
+    return node.with_inputs(inputs), "broadcast(x) ∘ y -> x ∘ y"
+
+
+def _unbroadcast(node: Node) -> Node:
+    while node.op.name == "broadcast_to" or (
+        node.op.name == "expand_dims" and node.inputs[0].type.ndim == 0
+    ):
+        node = node.inputs[0]
+    return node
+
+
+def _joint(shapes: list[Shape]) -> Shape | None:
+    """Return the broadcast shape, or None when two sizes differ."""
+    rank = max(map(len, shapes))
+    out: list[Dim] = [1] * rank
+    for shape in shapes:
+        for axis, dim in enumerate(shape, start=rank - len(shape)):
+            if dim == 1 or dim == out[axis]:
+                continue
+            if out[axis] != 1:
+                return None
+            out[axis] = dim
+    return tuple(out)
+
+
+def _squeeze(node: Node) -> tuple[Node, str] | None:
+    x = node.inputs[0]
+    if x.op.name == "expand_dims" and x.attrs["axes"] == node.attrs["axes"]:
+        return x.inputs[0], "squeeze(expand_dims(x)) -> x"
+    return None
+
+
+def _expand_dims(node: Node) -> tuple[Node, str] | None:
+    x = node.inputs[0]
+    if x.op.name == "squeeze" and x.attrs["axes"] == node.attrs["axes"]:
+        return x.inputs[0], "expand_dims(squeeze(x)) -> x"
+    return None
+
+
+def _transpose(node: Node) -> tuple[Node, str] | None:
+    x = node.inputs[0]
+    if x.op.name != "transpose":
+        return None
+    inner, outer = x.attrs["axes"], node.attrs["axes"]
+    out = transpose(Tensor(x.inputs[0]), [inner[axis] for axis in outer])
+    return out.node, "transpose(transpose(x)) -> transpose(x)"
+
+
+def _reshape(node: Node) -> tuple[Node, str] | None:
+    x = node.inputs[0]
+    if x.op.name == "reshape":
+        out = reshape(Tensor(x.inputs[0]), node.type.shape)
+        return out.node, "reshape(reshape(x)) -> reshape(x)"
+    return None
+
+
+def _broadcast_to(node: Node) -> tuple[Node, str] | None:
+    x = node.inputs[0]
+    if x.type == node.type:
+        return x, "broadcast(x) to its own shape -> x"
+    if x.op.name == "broadcast_to" or (x.op.name == "expand_dims" and x.inputs[0].type.ndim == 0):
+        out = broadcast_to(Tensor(x.inputs[0]), node.type.shape)
+        return out.node, "broadcast(broadcast(x)) -> broadcast(x)"
+    return None
+
+
+def _sum(node: Node) -> tuple[Node, str] | None:
+    x = node.inputs[0]
+    if x.op.name == "one_hot" and node.attrs["axis"] == (x.type.ndim - 1,):
+        # one_hot raises for a label that is no class, so each row has exactly one 1.
+        one = broadcast_to(constant(1, node.type.dtype), node.type.shape)
+        return one.node, "sum(one_hot(t)) -> 1"
+    if x.op.name == "expand_dims" and x.attrs["axes"] == node.attrs["axis"]:
+        return x.inputs[0], "sum(expand_dims(x)) -> x"
+    return None
+
+
+_STRUCTURE: dict[str, Callable[[Node], tuple[Node, str] | None]] = {
+    "squeeze": _squeeze,
+    "expand_dims": _expand_dims,
+    "transpose": _transpose,
+    "reshape": _reshape,
+    "broadcast_to": _broadcast_to,
+    "sum": _sum,
+}
