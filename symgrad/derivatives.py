@@ -1,7 +1,7 @@
 """The derivatives people ask for: grad, vjp, jvp, jacobian, hessian, hvp.
 
-The expression is brought into its stable form first, so that the stable form is what gets
-differentiated.
+Common subexpressions are merged and the expression is brought into its stable form first, so that
+each value gets one gradient and the stable form is what gets differentiated.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from symgrad.ir.graph import Derivative, graph_of
 from symgrad.ir.node import Node
 from symgrad.ir.origin import here
 from symgrad.ops.shape import concatenate, expand_dims, reshape
+from symgrad.passes.cse import cse
 from symgrad.passes.stabilize import stabilize
 from symgrad.tensor import Tensor, as_tensor, constant
 
@@ -92,8 +93,9 @@ def grad(z: Tensor, wrt: Any, *, disconnected: str = "zeros") -> Any:
 
 def _stable(outputs: Sequence[Node], targets: Sequence[Node]) -> dict[Node, Node]:
     """Return, for nodes that the stable form of ``outputs`` moves, where they are in it."""
-    graph = graph_of([*outputs, *targets])
-    stable = stabilize(graph, keep=frozenset(targets))
+    merged = cse(graph_of([*outputs, *targets]), keep=frozenset(targets))
+    kept = frozenset(merged.provenance[target] for target in targets)
+    stable = stabilize(merged, keep=kept)
     return {a: b for a, b in stable.provenance.items() if a is not b}
 
 

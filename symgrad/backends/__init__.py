@@ -22,9 +22,10 @@ class Program(Protocol):
 def program_for(graph: Graph, backend: str) -> Program:
     """Return the program of a backend for an optimised graph; Numba is imported on demand."""
     if backend == "numba":
-        from symgrad.backends.numba import NumbaProgram
+        from symgrad.backends.numba import LARGEST, NumbaProgram
 
-        return NumbaProgram(graph)
+        if len(graph) <= LARGEST:
+            return NumbaProgram(graph)
     from symgrad.backends.numpy import NumpyProgram
 
     return NumpyProgram(graph)

@@ -60,4 +60,4 @@ def _value(node: Node, inputs: list[Array], sizes: Mapping[str, int]) -> Array:
 
 def _fresh(value: Array) -> Array:
     """Return a copy that the caller owns: a result may be an input, a constant or a view."""
-    return np.array(value, order="C", copy=True)
+    return np.array(value, order="C", copy=True)[()]

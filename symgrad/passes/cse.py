@@ -11,11 +11,16 @@ from symgrad.ir.node import Node, meaning
 from symgrad.passes.rebuild import rebuild
 
 
-def cse(graph: Graph) -> Graph:
-    """Return ``graph`` with each value computed once."""
+def cse(graph: Graph, keep: frozenset[Node] = frozenset()) -> Graph:
+    """Return ``graph`` with each value computed once.
+
+    Nodes in ``keep`` are not merged: a gradient by one of two equal values is not that by both.
+    """
     known: dict[tuple[object, ...], Node] = {}
 
-    def visit(node: Node, _original: Node) -> tuple[Node, str] | None:
+    def visit(node: Node, original: Node) -> tuple[Node, str] | None:
+        if original in keep:
+            return None
         key = meaning(node)
         if node.op.commutative:
             key = (*key[:-1], tuple(sorted(x.number for x in node.inputs)))

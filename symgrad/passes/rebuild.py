@@ -64,6 +64,6 @@ def rebuild(graph: Graph, visit: Visit, stage: str, ledger: Ledger | None = None
         [image[node] for node in graph.outputs],
         ledger=ledger.entries(),
         provenance={
-            source: image[node] for source, node in before.items() if node in image
+            source: image.get(node, node) for source, node in before.items()
         },
     )

@@ -1,0 +1,138 @@
+"""How one element of a value is computed: from which elements of which other values.
+
+An index is a tuple of expressions over the loop variables of a nest, written ``@0``, ``@1``, ...
+until they get names. Views (transposes, slices, broadcasts, new axes) are index maps: they cost
+nothing and copy nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from symgrad.ir.node import Node
+from symgrad.ir.size import Dim
+
+VIEWS = frozenset({"transpose", "expand_dims", "squeeze", "broadcast_to", "slice"})
+REDUCTIONS = frozenset({"sum", "prod", "max", "min", "argmax", "argmin"})
+LOADS = frozenset({"gather", "pick"})
+"""Ops that read their first input at positions that are known only when they run."""
+MAPS = frozenset({"one_hot", "iota"}) | LOADS
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """One axis of an index: an expression, and how many loops it needs around it."""
+
+    text: str
+    depth: int = 0
+
+
+ZERO = Index("0")
+Position = tuple[Index, ...]
+
+
+def identity(space: Sequence[Dim]) -> Position:
+    """Return the index of the element that a nest over ``space`` visits. Size 1 needs no loop."""
+    return tuple(
+        ZERO if dim == 1 else Index(f"@{axis}", axis + 1) for axis, dim in enumerate(space)
+    )
+
+
+def depth_of(position: Position) -> int:
+    """Return how many loops a position needs around it."""
+    return max((index.depth for index in position), default=0)
+
+
+def is_map(node: Node) -> bool:
+    """Return whether one element follows from single elements of the inputs."""
+    return node.op.elementwise or node.op.name in MAPS
+
+
+def is_inlined(node: Node) -> bool:
+    """Return whether the value can be computed where it is used, element by element."""
+    return is_map(node) or node.op.name in VIEWS
+
+
+def aligned(x: Node, position: Position, like: Node) -> Position:
+    """Return the position in ``x`` of what is broadcast to ``position`` in ``like``."""
+    own = position[like.type.ndim - x.type.ndim :]
+    return tuple(
+        ZERO if dim == 1 else index for dim, index in zip(x.type.shape, own, strict=True)
+    )
+
+
+def through_view(node: Node, position: Position) -> Position:
+    """Return which element of a view's input is its element at ``position``."""
+    x = node.inputs[0]
+    match node.op.name:
+        case "transpose":
+            found = [ZERO] * len(position)
+            for index, axis in zip(position, node.attrs["axes"], strict=True):
+                found[axis] = index
+            return tuple(found)
+        case "expand_dims":
+            axes = node.attrs["axes"]
+            return tuple(index for axis, index in enumerate(position) if axis not in axes)
+        case "squeeze":
+            rest = iter(position)
+            axes = node.attrs["axes"]
+            return tuple(ZERO if axis in axes else next(rest) for axis in range(x.type.ndim))
+        case "slice":
+            return tuple(
+                window(index, start, step)
+                for index, start, step in zip(
+                    position, node.attrs["start"], node.attrs["step"], strict=True
+                )
+            )
+        case _:
+            return aligned(x, position, node)
+
+
+def window(index: Index, start: Dim, step: int) -> Index:
+    """Return ``start + step * index`` in its shortest form."""
+    if start == 0 and step == 1:
+        return index
+    scaled = index.text if abs(step) == 1 else f"{abs(step)} * {index.text}"
+    if index == ZERO:
+        return Index(str(start), 0)
+    if start == 0:
+        return Index(f"{'-' if step < 0 else ''}{scaled}", index.depth)
+    return Index(f"{start} {'-' if step < 0 else '+'} {scaled}", index.depth)
+
+
+def reads(node: Node, position: Position) -> list[tuple[Node, Position | None]]:
+    """Return the inputs of an inlined node, each with the position at which it is read.
+
+    The position is None for an input that is read wherever the run-time values of the other
+    inputs say, so that it must be stored.
+    """
+    name = node.op.name
+    if name in VIEWS:
+        return [(node.inputs[0], through_view(node, position))]
+    if name == "gather":
+        return [(node.inputs[0], None), *gather_indices(node, position)]
+    if name == "pick":
+        return [(node.inputs[0], None), (node.inputs[1], position)]
+    if name == "one_hot":
+        return [(node.inputs[0], position[:-1])]
+    return [(x, aligned(x, position, node)) for x in node.inputs]
+
+
+def gather_indices(node: Node, position: Position) -> list[tuple[Node, Position]]:
+    """Return the index arrays of a gather, each with the position at which it is read."""
+    axis, (x, *indices) = node.attrs["axis"], node.inputs
+    rank = node.type.ndim - (x.type.ndim - len(indices))
+    middle = position[axis : axis + rank]
+    return [
+        (
+            index,
+            tuple(
+                ZERO if dim == 1 else at
+                for dim, at in zip(
+                    index.type.shape, middle[rank - index.type.ndim :], strict=True
+                )
+            ),
+        )
+        for index in indices
+    ]

@@ -1,0 +1,122 @@
+"""Expand: ops with a stable form of their own become the simple loops that compute it.
+
+Done only when lowering, after differentiation and printing, which want the ops as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from symgrad.ir.graph import Graph
+from symgrad.ir.node import Node, scalar_value
+from symgrad.ir.size import product
+from symgrad.ops import elementwise as ew
+from symgrad.ops.reduce import max, prod_others, sum_axes
+from symgrad.ops.shape import expand_dims, reshape, transpose
+from symgrad.passes.rebuild import rebuild
+from symgrad.tensor import Tensor, constant
+
+_LARGEST_POWER = 8
+
+
+def expand(graph: Graph) -> Graph:
+    """Return ``graph`` with composite ops written out."""
+
+    def visit(node: Node, _original: Node) -> tuple[Node, str] | None:
+        rule = _RULES.get(node.op.name)
+        result = rule(node) if rule else None
+        return None if result is None else (result.node, f"wrote out {node.op.name}")
+
+    return rebuild(graph, visit, "expand")
+
+
+def _shifted(node: Node) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """Return x minus its maximum, that maximum (0 where it is infinite), and the axes."""
+    x, axes = Tensor(node.inputs[0]), node.attrs["axis"]
+    top = max(x, axes, keepdims=True)
+    finite = ew.where(ew.isinf(top), constant(0, x.dtype), top)
+    return x - finite, finite, axes
+
+
+def _softmax(node: Node) -> Tensor:
+    shifted, _, axes = _shifted(node)
+    e = ew.exp(shifted)
+    return e / expand_dims(sum_axes(e, axes), axes)
+
+
+def _log_softmax(node: Node) -> Tensor:
+    shifted, _, axes = _shifted(node)
+    return shifted - ew.log(expand_dims(sum_axes(ew.exp(shifted), axes), axes))
+
+
+def _logsumexp(node: Node) -> Tensor:
+    shifted, top, axes = _shifted(node)
+    total = sum_axes(ew.exp(shifted), axes)
+    return ew.log(total) + reshape(top, total.shape)
+
+
+def _power(node: Node) -> Tensor | None:
+    """Write small integer powers as products: x ** 4 is (x * x) * (x * x)."""
+    x, exponent = Tensor(node.inputs[0]), scalar_value(node.inputs[1])
+    if exponent is None or not float(exponent).is_integer() or x.shape != node.type.shape:
+        return None
+    count = int(abs(exponent))
+    if not 0 < count <= _LARGEST_POWER or (exponent < 0 and not x.type.is_float):
+        return None
+    out, square = None, x
+    while count:
+        if count & 1:
+            out = square if out is None else out * square
+        count >>= 1
+        square = square * square if count else square
+    assert out is not None
+    return out if exponent > 0 else 1 / out
+
+
+def _matmul(node: Node) -> Tensor | None:
+    """Write products of integers, which BLAS does not have, as sums of products."""
+    if node.type.is_float:
+        return None
+    a, b = (Tensor(x) for x in node.inputs)
+    left = expand_dims(a, a.ndim) if b.ndim > 1 else a
+    right = b if b.ndim == 1 else expand_dims(b, b.ndim - 2) if a.ndim > 1 else b
+    terms = left * right
+    axis = terms.ndim - (1 if b.ndim == 1 else 2)
+    return sum_axes(terms, (axis,)).astype(node.type.dtype)
+
+
+def _prod_others(node: Node) -> Tensor | None:
+    """Bring the axes to the end and join them, as the kernel wants rows."""
+    axes: tuple[int, ...] = node.attrs["axis"]
+    shape = node.type.shape
+    if len(shape) == 2 and axes == (1,):
+        return None
+    kept = [i for i in range(len(shape)) if i not in axes]
+    order = [*kept, *axes]
+    rows, width = product(shape[i] for i in kept), product(shape[i] for i in axes)
+
+    def flat(x: Node) -> Tensor:
+        return reshape(transpose(Tensor(x), order), (rows, width))
+
+    out = prod_others(*[flat(x) for x in node.inputs], axis=(1,))
+    moved = reshape(out, tuple(shape[i] for i in order))
+    return transpose(moved, _inverse(order))
+
+
+def _inverse(order: Sequence[int]) -> list[int]:
+    return [order.index(i) for i in range(len(order))]
+
+
+def _stop_gradient(node: Node) -> Tensor:
+    return Tensor(node.inputs[0])
+
+
+_RULES: dict[str, Callable[[Node], Tensor | None]] = {
+    "softmax": _softmax,
+    "log_softmax": _log_softmax,
+    "logsumexp": _logsumexp,
+    "power": _power,
+    "matmul": _matmul,
+    "prod_others": _prod_others,
+    "stop_gradient": _stop_gradient,
+}
