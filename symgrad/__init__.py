@@ -105,7 +105,9 @@ from symgrad.ops.shape import (
     zeros_like,
 )
 from symgrad.passes.pipeline import optimize
-from symgrad.tensor import Tensor, constant
+from symgrad.show.formula import latex, pretty
+from symgrad.tensor import Printers, Tensor, constant
 
 abs = absolute
+Printers.pretty, Printers.latex = staticmethod(pretty), staticmethod(latex)
 __version__ = "0.1.0"

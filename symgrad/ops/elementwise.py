@@ -258,8 +258,7 @@ softplus = entry(
 logistic_loss = entry(
     "logistic_loss", lambda z, y: np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z))),
     [lambda l, z, y: sigmoid(z) - y, lambda l, z, y: -z], scalar="logistic_loss({0}, {1})",
-    domain=[reals(), reals(0.1, 0.9)], text="(softplus({0}) − {1} {0})",
-    latex=r"(\operatorname{{softplus}}({0}) - {1} {0})",
+    domain=[reals(), reals(0.1, 0.9)],
     summary="Return -y log σ(z) - (1 - y) log(1 - σ(z)) from the logit z, accurate for any z.",
 )  # fmt: skip
 relu = entry(

@@ -1,0 +1,1 @@
+"""Graphs to people: formulas, listings, pictures."""

@@ -1,0 +1,499 @@
+"""The formula engine: an optimised graph in let-form, in textbook notation.
+
+The answer comes first; parts that are used more than once, or that a reader would name, are named
+below it: δ for gradients of pre-activations, the user's own names for the user's expressions.
+Nodes are rendered in topological order, each once; what is bound to a name is written by that
+name, so that text stays linear in the graph however deep or shared it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from symgrad.ir.graph import Derivative, Graph, graph_of
+from symgrad.ir.names import cotangents, value_names, variables
+from symgrad.ir.node import Node, scalar_value
+from symgrad.ir.size import Size
+from symgrad.ir.walk import consumers, reachable
+from symgrad.passes.pipeline import optimize
+from symgrad.show.notation import LATEX, UNICODE, Style, split_name
+from symgrad.tensor import Tensor
+
+# Binding strengths: what is weaker than its place needs parentheses.
+RELATION, SUM, QUOTIENT, HADAMARD, PRODUCT, POWER, ATOM = range(7)
+
+_SILENT = frozenset({"broadcast_to", "expand_dims", "squeeze", "reshape", "stop_gradient"})
+_LONGEST = 72
+_DEEPEST = 12
+_NAMED_DEPTH = 3
+"""A value that the user named is written by its name from this depth on: tanh(x W + b)."""
+_LINES = 200
+_LAST_AXIS = frozenset({"softmax", "log_softmax", "logsumexp"})
+"""Functions of the last axis unless they say otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The text of a value, how strongly it binds, and how many ops it shows and nests."""
+
+    text: str
+    strength: int = ATOM
+    weight: int = 0
+    depth: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """A formula in let-form: answers, and what the names in them stand for."""
+
+    answers: list[tuple[str, str]]
+    lets: list[tuple[str, str]]
+
+
+def pretty(value: Tensor | Graph | Sequence[Tensor], *, lines: int | None = _LINES) -> str:
+    """Return the formula of a tensor, of several, or of a graph's outputs, for a terminal.
+
+    Args:
+        value: What to print; a gradient is printed after the optimisation passes.
+        lines: The most lines to print of what the names stand for; None for all of them.
+    """
+    return _layout(formula(value, UNICODE), lines)
+
+
+def latex(value: Tensor | Graph | Sequence[Tensor], *, lines: int | None = _LINES) -> str:
+    """Return the formula as LaTeX: one ``aligned`` environment, for math mode."""
+    found = formula(value, LATEX)
+    rows = [f"{name} &= {text}" if name else f"&{text}" for name, text in found.answers]
+    lets = found.lets if lines is None else found.lets[:lines]
+    if not lets and len(rows) == 1:
+        return rows[0].replace("&", "", 1)
+    for number, (name, text) in enumerate(lets):
+        lead = r"\text{where}\quad " if number == 0 else ""
+        rows.append(f"{lead}{name} &= {text}")
+    if len(lets) < len(found.lets):
+        rows.append(r"&\vdots")
+    return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
+
+
+def _layout(found: Formula, lines: int | None) -> str:
+    rows = [f"{name} = {text}" if name else text for name, text in found.answers]
+    lets = found.lets if lines is None else found.lets[:lines]
+    width = max((len(name) for name, _ in lets), default=0)
+    for number, (name, text) in enumerate(lets):
+        lead = "  where  " if number == 0 else "         "
+        rows.append(f"{lead}{name:<{width}} = {text}")
+    hidden = len(found.lets) - len(lets)
+    if hidden:
+        rows.append(f"         … {hidden} more; sg.pretty(..., lines=None) prints them all")
+    return "\n".join(rows)
+
+
+def formula(value: Tensor | Graph | Sequence[Tensor], style: Style) -> Formula:
+    """Return the let-form of a tensor, of several, or of a graph's outputs."""
+    if isinstance(value, Graph):
+        graph = value
+    else:
+        graph = graph_of([value] if isinstance(value, Tensor) else value)
+    if not graph.provenance:
+        graph = optimize(graph)
+    return _Writer(graph, style).write()
+
+
+class _Writer:
+    """The state of one formula: names, parts, definitions."""
+
+    def __init__(self, graph: Graph, style: Style):
+        self.graph = graph
+        self.style = style
+        self.users = consumers(graph.nodes)
+        self.user_names = value_names(graph)
+        self.parts: dict[Node, Part] = {}
+        self.lets: list[tuple[Node, str, str]] = []
+        self.taken = {self.style.name(name) for name in self.user_names.values()}
+        self.deltas = _delta_names(graph, self.taken, style)
+        self.constants = 0
+
+    def write(self) -> Formula:
+        for node in self.graph.nodes:
+            part = self._part(node)
+            name = self._name_for(node, part)
+            if name is not None:
+                self.lets.append((node, name, part.text))
+                part = Part(name)
+            self.parts[node] = part
+        answers = [
+            (self._label(node, derivative), self._answer(node))
+            for node, derivative in zip(
+                self.graph.outputs, self.graph.derivatives, strict=True
+            )
+        ]
+        return Formula(answers, self._where())
+
+    def _answer(self, node: Node) -> str:
+        return self.parts[node].text
+
+    def _where(self) -> list[tuple[str, str]]:
+        """Return the definitions: the backward ones in order of computation, then the forward."""
+        backward = [let for let in self.lets if let[0].origin.gradient_of is not None]
+        forward = [let for let in self.lets if let[0].origin.gradient_of is None]
+        return [(name, text) for _, name, text in (*backward, *forward)]
+
+    def _label(self, node: Node, derivative: Derivative | None) -> str:
+        if derivative is None:
+            name = self.user_names.get(node)
+            shown = self.style.name(name) if name and not node.is_input else ""
+            return "" if shown == self.parts[node].text else shown
+        of = _result_name(derivative)
+        wrt = [self.style.name(_target_name(x)) for x in derivative.wrt]
+        return self.style.partial(self.style.name(of), wrt)
+
+    # Which values get a name
+
+    def _name_for(self, node: Node, part: Part) -> str | None:
+        if part.weight == 0 or node.op.name in _SILENT or _is_transpose(node):
+            return None
+        shared = len(self.users[node]) > 1 or self._shared_through_views(node)
+        is_answer = node in self.graph.outputs and not shared
+        if is_answer:
+            return None
+        if node in self.deltas and (len(self.deltas) > 1 or shared):
+            return self.deltas[node]
+        backward = node.origin.gradient_of is not None
+        user = self.user_names.get(node)
+        if user and not backward and (shared or part.depth >= _NAMED_DEPTH):
+            return self.style.name(user)
+        length = self.style.length(part.text)
+        tiny = part.weight <= 1 and length <= 10 and part.strength >= PRODUCT
+        if (shared and not tiny) or length > _LONGEST or part.depth >= _DEEPEST:
+            return self._fresh("g" if backward else "u")
+        return None
+
+    def _shared_through_views(self, node: Node) -> bool:
+        count = 0
+        for user in self.users[node]:
+            silent = user.op.name in _SILENT or _is_transpose(user)
+            count += len(self.users[user]) if silent else 1
+        return count > 1
+
+    def _fresh(self, letter: str) -> str:
+        number = 1
+        while self.style.name(f"{letter}{number}") in self.taken:
+            number += 1
+        name = self.style.name(f"{letter}{number}")
+        self.taken.add(name)
+        return name
+
+    # The text of one value
+
+    def _part(self, node: Node) -> Part:
+        value = scalar_value(node)
+        if value is not None:
+            return self._number(value)
+        rule = _RULES.get(node.op.name)
+        inner = [self.parts[x] for x in node.inputs]
+        if rule is not None:
+            part = rule(self, node, inner)
+        else:
+            part = self._by_template(node, inner)
+        if node.op.name in _SILENT:
+            return part
+        weight = 1 + sum(p.weight for p in inner)
+        depth = 1 + max((p.depth for p in inner), default=0)
+        shown = bool(node.inputs)
+        return Part(part.text, part.strength, weight if shown else 0, depth if shown else 0)
+
+    def _number(self, value: bool | int | float) -> Part:
+        text = self.style.number(value)
+        negative = not isinstance(value, bool) and value < 0
+        return Part(text, SUM if negative else ATOM)
+
+    def _by_template(self, node: Node, inner: list[Part]) -> Part:
+        op = node.op
+        texts = [part.text for part in inner]
+        template = op.latex if self.style.latex else op.text
+        if template and not op.variadic:
+            relation = template.startswith("{0} ")
+            if relation:
+                texts = [self.fit(part, HADAMARD) for part in inner]
+            return Part(template.format(*texts), RELATION if relation else ATOM)
+        axes = node.attrs.get("axis")
+        last = op.name in _LAST_AXIS and axes == (node.inputs[0].type.ndim - 1,)
+        silent = axes is None or node.type.ndim == 0 or last or op.variadic
+        note = [] if silent else [f"axis={_axes_text(axes)}"]
+        return Part(self.style.call(op.name.replace("_", " "), texts + note))
+
+    def fit(self, part: Part, strength: int) -> str:
+        """Return the text of a part, in parentheses where its place binds more strongly."""
+        return part.text if part.strength >= strength else self.style.brackets(part.text)
+
+
+# Rules for the ops whose form depends on their operands
+
+
+def _leaf(w: _Writer, node: Node, _inner: list[Part]) -> Part:
+    return Part(w.style.name(str(node.attrs["name"])))
+
+
+def _constant(w: _Writer, node: Node, _inner: list[Part]) -> Part:
+    value = node.attrs["value"]
+    if value.ndim == 1 and value.size <= 4:
+        return Part("[" + ", ".join(w.style.number(v) for v in value.tolist()) + "]")
+    w.constants += 1
+    return Part(w.style.name(f"C{w.constants}"))
+
+
+def _size(w: _Writer, node: Node, _inner: list[Part]) -> Part:
+    return _size_part(w, node.attrs["size"])
+
+
+def _size_part(w: _Writer, size: Size) -> Part:
+    single = len(size.terms) == 1
+    factors, coefficient = size.terms[0]
+    if single and all(isinstance(f, str) for f in factors):
+        words = [w.style.name(str(f).lstrip("_")) for f in factors]
+        if coefficient != 1:
+            words.insert(0, str(coefficient))
+        return Part(" ".join(words), ATOM if len(words) == 1 else PRODUCT)
+    return Part(str(size).replace("*", " "), SUM)
+
+
+def _silent(_w: _Writer, _node: Node, inner: list[Part]) -> Part:
+    return inner[0]
+
+
+def _cast(w: _Writer, node: Node, inner: list[Part]) -> Part:
+    if node.inputs[0].type.dtype.kind == "b" and node.type.dtype.kind != "b":
+        return Part(w.style.indicator(inner[0].text))
+    return inner[0]
+
+
+def _add(w: _Writer, _node: Node, inner: list[Part]) -> Part:
+    a, b = inner
+    minus = w.style.minus
+    if b.text.startswith(minus) and b.strength == SUM:
+        return Part(f"{w.fit(a, SUM)} {minus} {b.text.removeprefix(minus)}", SUM)
+    if a.text.startswith(minus) and a.strength == SUM and " " not in a.text:
+        return Part(f"{w.fit(b, SUM)} {minus} {a.text.removeprefix(minus)}", SUM)
+    return Part(f"{w.fit(a, SUM)} + {w.fit(b, SUM)}", SUM)
+
+
+def _subtract(w: _Writer, _node: Node, inner: list[Part]) -> Part:
+    a, b = inner
+    return Part(f"{w.fit(a, SUM)} {w.style.minus} {w.fit(b, QUOTIENT)}", SUM)
+
+
+def _negative(w: _Writer, _node: Node, inner: list[Part]) -> Part:
+    return Part(f"{w.style.minus}{w.fit(inner[0], QUOTIENT)}", SUM)
+
+
+def _multiply(w: _Writer, node: Node, inner: list[Part]) -> Part:
+    a, b = node.inputs
+    left, right = inner
+    if _is_outer(node):
+        return Part(f"{w.fit(left, PRODUCT)} {w.style.transpose(w.fit(right, POWER + 1))}", PRODUCT)
+    if a.type.ndim and b.type.ndim and scalar_value(a) is None and scalar_value(b) is None:
+        text = f"{_in_hadamard(w, a, left)} {w.style.times} {_in_hadamard(w, b, right)}"
+        return Part(text, HADAMARD)
+    if _rank(b) < _rank(a):
+        left, right = right, left
+    if left.strength == right.strength == ATOM and right.text[0].isdigit():
+        left, right = (right, left) if not left.text[0].isdigit() else (left, right)
+        joiner = f" {w.style.dot} " if right.text[0].isdigit() else " "
+        return Part(f"{left.text}{joiner}{right.text}", PRODUCT)
+    return _juxtaposed(w, left, right)
+
+
+def _juxtaposed(w: _Writer, left: Part, right: Part) -> Part:
+    """Return a product of a number and a value; the number's own fraction stays in front."""
+    if right.strength == ATOM and left.strength < PRODUCT:
+        left, right = right, left
+    first = w.fit(left, PRODUCT)
+    if right.strength == QUOTIENT and not w.style.latex:
+        # a (b / c) is (a b) / c, which is how one writes it.
+        return Part(f"{first} {right.text}", QUOTIENT)
+    if right.strength == HADAMARD:
+        return Part(f"{first} {right.text}", HADAMARD)
+    return Part(f"{first} {w.fit(right, PRODUCT)}", PRODUCT)
+
+
+def _rank(node: Node) -> int:
+    """Return a sort key: numbers before sizes before scalars before tensors."""
+    if scalar_value(node) is not None:
+        return 0
+    if not node.type.ndim and not any(x.is_input for x in reachable([node])):
+        return 1
+    return 2 + bool(node.type.ndim)
+
+
+def _in_hadamard(w: _Writer, node: Node, part: Part) -> str:
+    """Return an operand of ⊙; matrix products are bracketed, as textbooks do."""
+    if part.strength == PRODUCT and part.weight:
+        return w.style.brackets(part.text)
+    return w.fit(part, HADAMARD)
+
+
+def _is_outer(node: Node) -> bool:
+    a, b = node.inputs
+    return a.type.ndim == 2 and a.type.shape[1] == 1 and b.type.ndim == 1
+
+
+def _divide(w: _Writer, node: Node, inner: list[Part]) -> Part:
+    a, b = inner
+    top = node.inputs[0]
+    if w.style.latex:
+        return Part(w.style.fraction(a.text, b.text), PRODUCT)
+    if a.strength == QUOTIENT and top.op.name == "divide" and top not in w.deltas:
+        numerator, first = (w.parts[x] for x in top.inputs)
+        if first.text == b.text:
+            return _quotient(w, numerator, Part(w.style.power(w.fit(b, ATOM), "2"), POWER))
+        if not node.type.ndim:
+            product = f"{w.fit(first, PRODUCT)} {w.fit(b, PRODUCT)}"
+            return _quotient(w, numerator, Part(product, PRODUCT))
+    return _quotient(w, a, b)
+
+
+def _quotient(w: _Writer, top: Part, bottom: Part) -> Part:
+    over = w.fit(top, QUOTIENT) if top.strength != HADAMARD else w.style.brackets(top.text)
+    return Part(w.style.fraction(over, w.fit(bottom, POWER)), QUOTIENT)
+
+
+def _logistic_loss(w: _Writer, node: Node, inner: list[Part]) -> Part:
+    z, y = inner
+    product = _juxtaposed(w, y, z) if not node.type.ndim else Part(
+        f"{_in_hadamard(w, node.inputs[1], y)} {w.style.times} {_in_hadamard(w, node.inputs[0], z)}"
+    )  # fmt: skip
+    return Part(f"{w.style.call('softplus', [z.text])} {w.style.minus} {product.text}", SUM)
+
+
+def _power(w: _Writer, node: Node, inner: list[Part]) -> Part:
+    base, exponent = inner
+    if scalar_value(node.inputs[1]) == 0.5:
+        return Part(w.style.root(base.text))
+    return Part(w.style.power(w.fit(base, ATOM), exponent.text), POWER)
+
+
+def _matmul(w: _Writer, node: Node, inner: list[Part]) -> Part:
+    left, right = (w.fit(part, PRODUCT) for part in inner)
+    if node.inputs[0].type.ndim == 1:
+        left = w.style.transpose(w.fit(inner[0], ATOM))
+    return Part(f"{left} {right}", PRODUCT)
+
+
+def _transpose(w: _Writer, node: Node, inner: list[Part]) -> Part:
+    if not _is_transpose(node):
+        return Part(w.style.call("transpose", [inner[0].text, str(node.attrs["axes"])]))
+    return Part(w.style.transpose(w.fit(inner[0], ATOM)), ATOM)
+
+
+def _is_transpose(node: Node) -> bool:
+    if node.op.name != "transpose":
+        return False
+    axes = node.attrs["axes"]
+    return len(axes) > 1 and axes == (*range(len(axes) - 2), len(axes) - 1, len(axes) - 2)
+
+
+def _sum(w: _Writer, node: Node, inner: list[Part]) -> Part:
+    x = node.inputs[0]
+    dims = [x.type.shape[axis] for axis in node.attrs["axis"]]
+    named = [str(dim) for dim in dims if isinstance(dim, Size)]
+    if node.type.ndim == 0:
+        return Part(f"{w.style.total([])} {w.fit(inner[0], HADAMARD)}", PRODUCT)
+    if len(named) == len(dims) and not any(name.startswith("_") for name in named):
+        return Part(f"{w.style.total(named)} {w.fit(inner[0], HADAMARD)}", PRODUCT)
+    axes = _axes_text(node.attrs["axis"])
+    return Part(w.style.call("sum", [inner[0].text, f"axis={axes}"]))
+
+
+def _axes_text(axes: object) -> str:
+    if isinstance(axes, tuple):
+        return str(axes[0]) if len(axes) == 1 else f"({', '.join(map(str, axes))})"
+    return str(axes)
+
+
+def _slice(w: _Writer, node: Node, inner: list[Part]) -> Part:
+    keys = []
+    attrs, whole = node.attrs, node.inputs[0].type.shape
+    for dim, start, size, step in zip(
+        whole, attrs["start"], attrs["size"], attrs["step"], strict=True
+    ):
+        stop = start + step * size
+        first = "" if start == 0 else str(start)
+        last = "" if stop == dim else str(stop)
+        keys.append(f"{first}:{last}" + ("" if step == 1 else f":{step}"))
+    while len(keys) > 1 and keys[-1] == ":":
+        keys.pop()
+    return Part(f"{w.fit(inner[0], ATOM)}[{', '.join(keys)}]")
+
+
+def _gather(w: _Writer, node: Node, inner: list[Part]) -> Part:
+    x, *indices = inner
+    before = [":"] * node.attrs["axis"]
+    return Part(f"{w.fit(x, ATOM)}[{', '.join(before + [i.text for i in indices])}]")
+
+
+_RULES: dict[str, Callable[[_Writer, Node, list[Part]], Part]] = {
+    "input": _leaf,
+    "constant": _constant,
+    "size": _size,
+    "cast": _cast,
+    "add": _add,
+    "subtract": _subtract,
+    "negative": _negative,
+    "multiply": _multiply,
+    "divide": _divide,
+    "logistic_loss": _logistic_loss,
+    "power": _power,
+    "matmul": _matmul,
+    "transpose": _transpose,
+    "sum": _sum,
+    "slice": _slice,
+    "gather": _gather,
+    **dict.fromkeys(_SILENT, _silent),
+}
+
+
+# Names
+
+
+def _result_name(derivative: Derivative) -> str:
+    node = derivative.of
+    return dict(variables(reachable([node]))).get(node) or node.name or "f"
+
+
+def _target_name(node: Node) -> str:
+    return node.name or dict(variables(reachable([node]))).get(node) or node.op.name
+
+
+def _delta_names(graph: Graph, taken: set[str], style: Style) -> dict[Node, str]:
+    """Return names for the gradients of pre-activations: δ with the number of the layer."""
+    found = {
+        node: of
+        for node, of in cotangents(graph).items()
+        if of.type.ndim and of.op.name in ("add", "subtract", "matmul")
+    }
+    digits = {node: _layer_digits(of) for node, of in found.items()}
+    clear = all(digits.values()) and len(set(digits.values())) == len(digits)
+    ordered = sorted(found, key=lambda node: found[node].number)
+    names: dict[Node, str] = {}
+    for number, node in enumerate(ordered, start=1):
+        subscript = digits[node] if clear else ("" if len(ordered) == 1 else str(number))
+        name = style.name(f"delta{subscript}")
+        while name in taken:
+            name += "'"
+        taken.add(name)
+        names[node] = name
+    return names
+
+
+def _layer_digits(node: Node) -> str:
+    """Return the number that the parameters of a pre-activation share: 2 for h1 W2 + b2."""
+    numbers: set[str] = set()
+    stack: list[Node] = [node]
+    while stack:
+        inner = stack.pop()
+        if inner.is_parameter:
+            numbers.add(split_name(str(inner.attrs["name"]))[1])
+        elif inner is node or inner.op.name in ("matmul", "transpose", *_SILENT):
+            stack.extend(inner.inputs)
+    return numbers.pop() if len(numbers) == 1 else ""
