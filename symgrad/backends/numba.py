@@ -9,11 +9,10 @@ import numpy as np
 
 from symgrad import errors
 from symgrad.backends import cache
+from symgrad.backends.lowered import lowered
 from symgrad.ir.graph import Graph
 from symgrad.ir.types import Array, DType, TensorType
-from symgrad.lower.emit import Source, emit
-from symgrad.passes.cse import cse
-from symgrad.passes.expand import expand
+from symgrad.lower.emit import Source
 
 LARGEST = 3000
 """Programs of more nodes run on the NumPy backend: compiling them would take minutes."""
@@ -24,11 +23,6 @@ import numpy as np
 from numba import njit, types
 """
 OPTIONS = 'error_model="numpy", fastmath={"contract"}, cache=True'
-
-
-def lowered(graph: Graph, name: str = "kernel") -> Source:
-    """Return the loops that compute an optimised graph."""
-    return emit(cse(expand(graph)), name)
 
 
 class NumbaProgram:

@@ -1,0 +1,174 @@
+"""``symgrad compile``: everything that happens to a model on its way to code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from symgrad.backends.lowered import lowered
+from symgrad.check import Report, check, sample
+from symgrad.cli.load import Loaded, load
+from symgrad.errors import ModelError
+from symgrad.ir.graph import Graph
+from symgrad.module import Module, model_module
+from symgrad.passes.pipeline import NAMES, optimize
+from symgrad.show.formula import pretty
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the summary and write the module; 1 if a gradient does not pass its check."""
+    with _stage("reading the model"):
+        loaded = load(options.model)
+    facts = _facts(loaded, options)
+    if options.json:
+        print(json.dumps(facts, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(_summary(facts)))
+    return 0 if facts["check"]["passed"] else 1
+
+
+@contextmanager
+def _stage(what: str) -> Iterator[None]:
+    """Show what is being done while it lasts, on a terminal only."""
+    shown = sys.stderr.isatty()
+    if shown:
+        print(f"\r\033[K{what} …", end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if shown:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _facts(loaded: Loaded, options: argparse.Namespace) -> dict[str, Any]:
+    model = loaded.model
+    with _stage("differentiating"):
+        original = Graph(model.arguments, [model.loss, *model.gradients.values()])
+        graph = optimize(original, without=options.without)
+        derived = optimize(Graph(model.arguments, list(model.gradients.values())))
+    with _stage("lowering"):
+        source = lowered(graph)
+    with _stage("checking gradients against finite differences"):
+        report = check(model)
+    with _stage(f"compiling with {options.backend}"):
+        worst = _agreement(loaded, options)
+    output: Path = options.output or Path(f"{loaded.path.stem}_grad.py")
+    with _stage("writing the module"):
+        module = model_module(model, f"Loss and gradients of {loaded.path.name}:{loaded.name}.")
+        module.write(output)
+    return {
+        "model": {
+            "file": str(loaded.path),
+            "name": loaded.name,
+            "made_at": model.origin.place,
+        },
+        "inputs": {name: str(t.type) for name, t in model.inputs.items()},
+        "parameters": {name: str(t.type) for name, t in model.parameters.items()},
+        "gradients": pretty(derived).splitlines(),
+        "passes": {
+            "nodes_before": len(original),
+            "nodes_after": len(graph),
+            "ledger": [
+                {"pass": e.stage, "action": e.action, "count": e.count, "at": list(e.places)}
+                for e in _merged(graph)
+            ],
+        },
+        "kernels": list(source.steps),
+        "check": {**_checked(report), "backend": options.backend, "backend_error": worst},
+        "module": _written(module, output),
+    }
+
+
+def _merged(graph: Graph) -> list[Any]:
+    """Return the ledger with equal actions of one pass counted together, in pipeline order."""
+    from symgrad.ir.graph import Entry
+
+    found: dict[tuple[str, str], Entry] = {}
+    for e in graph.ledger:
+        known = found.get((e.stage, e.action))
+        places = tuple(dict.fromkeys((*(known.places if known else ()), *e.places)))[:3]
+        count = e.count + (known.count if known else 0)
+        found[(e.stage, e.action)] = Entry(e.stage, e.action, places, count)
+    return sorted(found.values(), key=lambda e: NAMES.index(e.stage))
+
+
+def _agreement(loaded: Loaded, options: argparse.Namespace) -> float:
+    """Return how far the compiled step is from the reference, relative, on the checked data."""
+    import numpy as np
+
+    model = loaded.model
+    values = sample(model, np.random.default_rng(0))
+    results = []
+    for backend in (options.backend, "numpy"):
+        loss, gradients = model.compile(backend=backend, without=tuple(options.without))(**values)
+        results.append([loss, *gradients.values()])
+    worst = 0.0
+    for ours, reference in zip(*results, strict=True):
+        scale = float(np.max(np.abs(reference), initial=0.0)) or 1.0
+        worst = max(worst, float(np.max(np.abs(ours - reference), initial=0.0)) / scale)
+    limit = 1e-4 if any(t.dtype.name == "float32" for t in model.arguments) else 1e-9
+    if not worst <= limit:
+        raise ModelError(
+            f"the {options.backend} backend differs from the reference by {worst:.1e}, relative"
+        )
+    return worst
+
+
+def _checked(report: Report) -> dict[str, Any]:
+    return {
+        "data": report.data,
+        "passed": report.passed,
+        "errors": {row.name: row.error for row in report.rows},
+    }
+
+
+def _written(module: Module, output: Path) -> dict[str, Any]:
+    files = [str(output)]
+    if module.arrays:
+        files.append(str(output.with_suffix(".npz")))
+    return {"files": files, "lines": module.source.count("\n")}
+
+
+# The text
+
+
+def _summary(facts: dict[str, Any]) -> Iterator[str]:
+    model = facts["model"]
+    yield f"{model['file']}: {model['name']}, made at {model['made_at']}"
+    for title in ("inputs", "parameters"):
+        width = max(map(len, facts[title]), default=0)
+        for number, (name, type_) in enumerate(facts[title].items()):
+            yield f"{title.capitalize() if not number else '':<12}{name:<{width}}  {type_}"
+    yield "\nGradients"
+    yield from ("  " + line for line in facts["gradients"])
+    yield from _pass_lines(facts["passes"])
+    yield f"\nKernels: {len(facts['kernels'])} steps"
+    yield from (f"  {i:>2}  {step}" for i, step in enumerate(facts["kernels"], start=1))
+    yield from _check_lines(facts["check"])
+    module = facts["module"]
+    yield f"\nWrote {' and '.join(module['files'])} ({module['lines']} lines)"
+
+
+def _pass_lines(passes: dict[str, Any]) -> Iterator[str]:
+    yield f"\nPasses: {passes['nodes_before']} nodes become {passes['nodes_after']}"
+    stage = ""
+    for entry in passes["ledger"]:
+        lead = "" if entry["pass"] == stage else entry["pass"]
+        stage = entry["pass"]
+        count = f" ×{entry['count']}" if entry["count"] > 1 else ""
+        yield f"  {lead:<15}{entry['action']}{count}  ({', '.join(entry['at'])})"
+
+
+def _check_lines(report: dict[str, Any]) -> Iterator[str]:
+    yield f"\nGradient check: {report['data']}, central differences in float64"
+    width = max(map(len, report["errors"]), default=0)
+    for name, error in report["errors"].items():
+        yield f"  {name:<{width}}  relative error {error:.1e}"
+    verdict = "all gradients agree" if report["passed"] else "A GRADIENT IS WRONG"
+    yield f"  {verdict}; {report['backend']} agrees with the reference to "\
+          f"{report['backend_error']:.1e}"  # fmt: skip

@@ -1,0 +1,368 @@
+"""The stand-alone module: readable generated code that runs without symgrad.
+
+It needs NumPy and uses Numba when it is there. Run as a script it checks itself: its gradients
+against finite differences, at two batch sizes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from symgrad.backends.lowered import lowered
+from symgrad.check import integer_bounds
+from symgrad.ir.call import Constraint
+from symgrad.ir.graph import Graph
+from symgrad.ir.names import identifier
+from symgrad.ir.node import Node
+from symgrad.ir.size import Size
+from symgrad.ir.types import Array
+from symgrad.lower.emit import Source
+from symgrad.passes.pipeline import optimize
+from symgrad.show.formula import pretty
+
+if TYPE_CHECKING:
+    from symgrad.model import Model
+
+_SMALL = 64
+"""Arrays with at most this many elements in all are written into the source."""
+
+
+@dataclass(slots=True)
+class Module:
+    """The source of a module, and the arrays that lie beside it in an ``.npz`` file."""
+
+    source: str
+    arrays: dict[str, Array] = field(default_factory=dict)
+
+    def write(self, path: Path) -> Path:
+        """Write the module, and its arrays beside it, and return the module's path."""
+        if self.arrays:
+            data = io.BytesIO()
+            np.savez(data, allow_pickle=False, **self.arrays)
+            path.with_suffix(".npz").write_bytes(data.getvalue())
+        path.write_text(self.source, encoding="utf-8", newline="\n")
+        return path
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """One public function of a module: its name, its graph, and how results are returned."""
+
+    name: str
+    summary: str
+    original: Graph
+    graph: Graph
+    result: str
+
+
+def model_module(model: Model, title: str) -> Module:
+    """Return the module of a model: ``value_and_grad`` and ``forward``, arguments by name."""
+    step = Graph(model.arguments, [model.loss, *model.gradients.values()])
+    outputs = {name: t for name, t in (model.outputs or {"loss": model.loss}).items()}
+    needed = set(Graph(model.arguments, list(outputs.values())).nodes)
+    arguments = [t for t in model.arguments if _used(t.node, outputs, needed)]
+    forward = Graph(arguments, list(outputs.values()))
+    functions = [
+        Function(
+            "value_and_grad",
+            "Return the loss and a dict of its gradients.",
+            step,
+            optimize(step),
+            _dict_of(list(model.gradients), "results[1:]", "results[0], "),
+        ),
+        Function(
+            "forward",
+            "Return a dict of the model's outputs.",
+            forward,
+            optimize(forward),
+            _dict_of(list(outputs), "results", ""),
+        ),
+    ]
+    return _module(title, functions, model.initial(), list(model.gradients))
+
+
+def _used(node: Node, outputs: Mapping[str, object], needed: set[Node]) -> bool:
+    consumed = {x for n in needed for x in n.inputs}
+    return node in consumed or any(getattr(t, "node", None) is node for t in outputs.values())
+
+
+def _dict_of(names: Sequence[str], values: str, before: str) -> str:
+    return f"{before}dict(zip({list(names)!r}, {values}))"
+
+
+def function_module(original: Graph, graph: Graph) -> Module:
+    """Return the module of a compiled function: ``value_and_grad`` returns what it returns."""
+    single = len(graph.outputs) == 1
+    function = Function(
+        "value_and_grad",
+        "Return the outputs.",
+        original,
+        graph,
+        "results[0]" if single else "results",
+    )
+    return _module("A compiled function", [function], {}, _derived_names(original))
+
+
+def _derived_names(graph: Graph) -> list[str]:
+    """Return what the outputs after the first are gradients of it by, if they all are."""
+    first, *rest = graph.outputs
+    derived = [d for d in graph.derivatives[1:] if d is not None and d.of is first]
+    names = [str(d.wrt[0].name) for d in derived if len(d.wrt) == 1 and d.wrt[0].is_input]
+    return names if rest and len(names) == len(rest) else []
+
+
+# Writing
+
+
+_IMPORTS = '''import math
+
+import numpy as np
+
+try:
+    from numba import njit
+except ImportError:
+
+    def njit(**_options):
+        """Leave functions to Python where Numba is not installed: slower, the same results."""
+        return lambda function: function
+'''
+
+_BIND = '''def _bind(types, values, sizes):
+    """Return values as arrays of the declared dtypes, reading the named sizes off their shapes."""
+    arrays = []
+    for name, value in values.items():
+        dtype, shape = types[name]
+        array = np.asarray(value)
+        if not np.can_cast(array.dtype, dtype, "same_kind"):
+            raise TypeError(f"{name}: expected {dtype}, got {array.dtype}")
+        array = np.array(array, dtype=dtype, order="C", copy=None)
+        if array.ndim != len(shape):
+            raise ValueError(f"{name}: expected the shape {shape}, got {array.shape}")
+        for expected, got in zip(shape, array.shape):
+            known = sizes.setdefault(expected, got) if isinstance(expected, str) else expected
+            if known != got:
+                raise ValueError(f"{name}: expected {expected} = {known}, got shape {array.shape}")
+        arrays.append(array if array.ndim else array[()])
+    return arrays
+'''
+
+_CHECK = '''def _random(types, bounds, sizes, rng):
+    """Return random values of small sizes."""
+    values = {}
+    for name, (dtype, shape) in types.items():
+        dims = [sizes.setdefault(d, 3 + len(sizes)) if isinstance(d, str) else d for d in shape]
+        if name in PARAMETERS and dtype.startswith("float"):
+            values[name] = (0.3 * rng.standard_normal(dims)).astype(dtype)
+        elif dtype.startswith("float"):
+            values[name] = rng.uniform(0.1, 0.9, dims).astype(dtype)
+        else:
+            values[name] = rng.integers(0, bounds.get(name, 2), dims).astype(dtype)
+    return values
+
+
+def check(sizes=None, seed=0):
+    """Compare the gradients with finite differences at random values; return the worst error."""
+    rng = np.random.default_rng(seed)
+    values = _random({**INPUTS, **PARAMETERS}, LABELS, dict(sizes or {}), rng)
+    loss, gradients = _loss_and_gradients(values)
+    worst = 0.0
+    for name, gradient in gradients.items():
+        step = np.cbrt(np.finfo(gradient.dtype).eps)
+        direction = rng.choice([-1.0, 1.0], size=np.shape(values[name]))
+        above = _loss_and_gradients({**values, name: values[name] + step * direction})[0]
+        below = _loss_and_gradients({**values, name: values[name] - step * direction})[0]
+        slope = np.sum(gradient * direction, dtype=np.float64)
+        difference = (np.float64(above) - np.float64(below)) / (2 * step)
+        rounding = 10 * np.finfo(gradient.dtype).eps * max(abs(above), abs(below)) / step
+        scale = max(abs(slope), abs(difference), float(np.max(np.abs(gradient))), 1e-8)
+        error = max(0.0, abs(slope - difference) - rounding) / scale
+        print(f"  {name}: relative error {error:.1e}")
+        worst = max(worst, error)
+    return worst
+'''
+
+
+def _module(
+    title: str,
+    functions: Sequence[Function],
+    initial: Mapping[str, Array],
+    gradients: Sequence[str],
+) -> Module:
+    sources = [lowered(f.graph, f"_{f.name}") for f in functions]
+    first = functions[0]
+    parts = [_header(title, first), _IMPORTS, _declarations(first)]
+    arrays: dict[str, Array] = {}
+    if initial:
+        parts.append(_initial(initial, arrays))
+    parts += _tables(sources, arrays)
+    helpers = {name: text for source in sources for name, text in source.helpers.items()}
+    options = 'error_model="numpy", fastmath={"contract"}, cache=True'
+    parts += [f"@njit({options})\n{text}" for text in helpers.values()]
+    for function, source in zip(functions, sources, strict=True):
+        body = source.body.rstrip("\n")
+        head, _, result = body.rpartition("return ")
+        parts.append(f"@njit({options})\n{head}return ({result},)\n")
+    parts.append(_BIND)
+    for function, source in zip(functions, sources, strict=True):
+        parts.append(_public(function, source))
+    parts += _self_check(first, gradients)
+    return Module("\n\n".join(part.rstrip("\n") + "\n" for part in parts), arrays)
+
+
+def _header(title: str, function: Function) -> str:
+    lines = [title, "", "Generated by symgrad. Needs NumPy, and uses Numba when it is there.", ""]
+    shown = pretty(function.graph)
+    lines += ["    " + line for line in shown.splitlines()]
+    text = "\n".join(lines).replace("\\", "\\\\").replace('"""', "'''")
+    return f'"""{text}\n"""\n'
+
+
+def _declarations(function: Function) -> str:
+    rows = {True: [], False: []}  # type: dict[bool, list[str]]
+    for node in function.original.inputs:
+        shape = tuple(str(d) if isinstance(d, Size) else d for d in node.type.shape)
+        entry = f"    {node.attrs['name']!r}: ({node.type.dtype.name!r}, {shape!r}),"
+        rows[node.is_parameter].append(entry)
+    text = "# Name: (dtype, shape); a name in a shape is one size everywhere.\n"
+    for label, parameters in (("INPUTS", False), ("PARAMETERS", True)):
+        inner = "\n".join(rows[parameters])
+        text += f"{label} = {{\n{inner}\n}}\n" if inner else f"{label} = {{}}\n"
+    return text
+
+
+def _initial(initial: Mapping[str, Array], arrays: dict[str, Array]) -> str:
+    if sum(value.size for value in initial.values()) > _SMALL:
+        arrays.update(initial)
+        return (
+            "def initial():\n"
+            '    """Return the initial values of the parameters, from the file beside this one."""\n'
+            "    with np.load(_beside()) as data:\n"
+            "        return {name: data[name] for name in PARAMETERS}\n"
+            f"\n\n{_BESIDE}"
+        )
+    rows = [
+        f"        {name!r}: np.array({value.tolist()!r}, dtype={value.dtype.name!r}),"
+        for name, value in initial.items()
+    ]
+    inner = "\n".join(rows)
+    return (
+        "def initial():\n"
+        '    """Return the initial values of the parameters."""\n'
+        f"    return {{\n{inner}\n    }}\n"
+    )
+
+
+_BESIDE = '''def _beside():
+    """Return the path of the arrays that belong to this module."""
+    return __file__.removesuffix(".py") + ".npz"
+'''
+
+
+def _tables(sources: Sequence[Source], arrays: dict[str, Array]) -> list[str]:
+    """Return the large constants as module globals, in the source or in the file beside it."""
+    parts: list[str] = []
+    for source in sources:
+        for name, value in zip(_table_names(source), source.constants, strict=True):
+            if value.size <= _SMALL:
+                literal = f"np.array({value.tolist()!r}, dtype={value.dtype.name!r})"
+                parts.append(f"{name} = {literal}\n".replace("nan", "np.nan"))
+            else:
+                arrays[name] = value
+                if not any("_beside():" in part for part in parts):
+                    parts.append(_BESIDE)
+                parts.append(f"with np.load(_beside()) as _data:\n    {name} = _data[{name!r}]\n")
+    return parts
+
+
+def _table_names(source: Source) -> list[str]:
+    count = len(source.constants)
+    return [f"{source.name}_{name}".upper() for name in source.arguments[-count:]] if count else []
+
+
+def _public(function: Function, source: Source) -> str:
+    taken: set[str] = {"np", "math", "sizes", "results", "arrays"}
+    names = [str(node.attrs["name"]) for node in function.original.inputs]
+    arguments = [identifier(name, taken) for name in names]
+    pairs = "".join(f"        {n!r}: {a},\n" for n, a in zip(names, arguments, strict=True))
+    tables = "".join(f", {name}" for name in _table_names(source))
+    lines = [
+        f"def {function.name}({', '.join(arguments)}):",
+        f'    """{function.summary}"""',
+        "    sizes = {}",
+        f"    values = {{\n{pairs}    }}" if pairs else "    values = {}",
+        "    arrays = _bind({**INPUTS, **PARAMETERS}, values, sizes)",
+    ]
+    for constraint in function.original.constraints:
+        lines += _constraint(constraint)
+    lines += [
+        '    with np.errstate(all="ignore"):',
+        f"        results = _{function.name}(*arrays{tables})",
+        f"    return {function.result}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _constraint(c: Constraint) -> list[str]:
+    condition = f"{_size_code(c.left)} {c.relation} {_size_code(c.right)}"
+    message = f"{c.what}: {c.left} {c.relation} {c.right} does not hold"
+    return [f"    if not {condition}:", f"        raise ValueError({message!r})"]
+
+
+def _size_code(size: object) -> str:
+    if not isinstance(size, Size):
+        return str(size)
+    text = f"({size})"
+    for name in sorted(size.names, key=len, reverse=True):
+        text = _word(text, name)
+    return text
+
+
+def _word(text: str, name: str) -> str:
+    return re.sub(rf"(?<![\w']){name}(?![\w'])", f"sizes[{name!r}]", text)
+
+
+def _self_check(function: Function, gradients: Sequence[str]) -> list[str]:
+    """Return the script part: gradients against finite differences, at two batch sizes."""
+    if not gradients:
+        return []
+    bounds = integer_bounds(function.original.outputs[0], _Sizes())
+    names = [str(node.attrs["name"]) for node in function.original.inputs]
+    call = f"value_and_grad(*[values[name] for name in {names!r}])"
+    if function.result.startswith("results[0], "):
+        returned = f"    return {call}"
+    else:
+        returned = f"    loss, *rest = {call}\n    return loss, dict(zip({list(gradients)!r}, rest))"
+    adapter = (
+        "def _loss_and_gradients(values):\n"
+        '    """Return the loss and its gradients for values by name."""\n'
+        f"{returned}\n"
+    )
+    sizes = sorted(
+        {str(d) for n in function.original.inputs for d in n.type.shape if isinstance(d, Size)}
+    )
+    narrow = any(n.type.dtype.name == "float32" for n in function.original.inputs)
+    tolerance = "2e-2" if narrow else "1e-5"
+    loop = [
+        'if __name__ == "__main__":',
+        f"    for size in ({', '.join(['3', '5']) if sizes else '0,'}):",
+        f"        sizes = dict.fromkeys({sizes!r}, size)",
+        '        print("gradients against finite differences", sizes or "")',
+        f"        if check(sizes) > {tolerance}:",
+        '            raise SystemExit("a gradient is wrong")',
+    ]
+    labels = f"LABELS = {bounds!r}  # how many values an integer input may take\n"
+    return [labels, _CHECK, adapter, "\n".join(loop) + "\n"]
+
+
+class _Sizes(dict[str, int]):
+    """Every named size is 3 in the self-check's smallest run."""
+
+    def __missing__(self, key: str) -> int:
+        return 3
