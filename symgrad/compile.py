@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from symgrad.ir.node import Node
 from symgrad.ir.types import Array
 from symgrad.passes.pipeline import optimize
 from symgrad.tensor import Tensor
+
+if TYPE_CHECKING:
+    from symgrad.module import Module
 
 
 class Compiled:
@@ -64,7 +67,7 @@ class Compiled:
         return self.module.source
 
     @cached_property
-    def module(self) -> Any:
+    def module(self) -> Module:
         """The stand-alone module: its source, and arrays too large for it."""
         from symgrad.module import function_module
 
@@ -76,7 +79,7 @@ class Compiled:
         Raises:
             OSError: if the file cannot be written.
         """
-        return self.module.write(Path(path))  # type: ignore[no-any-return]
+        return self.module.write(Path(path))
 
     def __repr__(self) -> str:
         names = ", ".join(self.signature.names)
@@ -105,8 +108,8 @@ def _filled(results: list[Array], out: list[Array]) -> list[Array]:
 
 
 def compile(
-    inputs: Sequence[Tensor],
-    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    outputs: Any,
     *,
     backend: str = "numba",
     without: Sequence[str] = (),

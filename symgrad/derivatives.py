@@ -52,11 +52,14 @@ def _real(tensors: Sequence[Tensor], what: str) -> None:
             )
 
 
+# NumPy's annotations say that np.mean(tensor) is a float, so z is Any; what it is is checked.
+
+
 @overload
-def grad(z: Tensor, wrt: Tensor, *, disconnected: str = "zeros") -> Tensor: ...
+def grad(z: Any, wrt: Tensor, *, disconnected: str = "zeros") -> Tensor: ...
 @overload
-def grad(z: Tensor, wrt: Sequence[Tensor], *, disconnected: str = "zeros") -> list[Tensor]: ...
-def grad(z: Tensor, wrt: Any, *, disconnected: str = "zeros") -> Any:
+def grad(z: Any, wrt: Sequence[Tensor], *, disconnected: str = "zeros") -> list[Tensor]: ...
+def grad(z: Any, wrt: Any, *, disconnected: str = "zeros") -> Any:
     """Return the gradient of a scalar with respect to one tensor or several.
 
     The result is an ordinary expression in the same graph (Deep Learning, Algorithms 6.5 and
@@ -107,9 +110,7 @@ def _gradients(
     images = [moved.get(t.node, t.node) for t in targets]
     table = reverse.build_grad({moved.get(z, z): g for z, g in seeds.items()}, images)
     if disconnected not in ("zeros", "raise"):
-        raise errors.ArgumentError(
-            f"disconnected must be 'zeros' or 'raise', got {disconnected!r}"
-        )
+        raise errors.ArgumentError(f"disconnected must be 'zeros' or 'raise', got {disconnected!r}")
     results = []
     for target, image in zip(targets, images, strict=True):
         node = table.get(image)
@@ -195,7 +196,7 @@ def jvp(y: Any, wrt: Any, tangents: Any) -> Any:
     return _shaped(results, one_output)
 
 
-def hvp(z: Tensor, wrt: Any, v: Any) -> Any:
+def hvp(z: Any, wrt: Any, v: Any) -> Any:
     """Return Hessian-vector products of a scalar, at about the cost of two gradients.
 
     Forward over reverse: the tangent of the gradient in the direction ``v`` (Pearlmutter, 1994).
@@ -211,7 +212,7 @@ def hvp(z: Tensor, wrt: Any, v: Any) -> Any:
     return jvp(grad(z, wrt), wrt, v)
 
 
-def jacobian(y: Tensor, wrt: Any) -> Any:
+def jacobian(y: Any, wrt: Any) -> Any:
     """Return all partial derivatives of ``y``: the shape is ``y.shape + wrt.shape``.
 
     One reverse sweep for each element of ``y``, whose sizes must therefore be known integers.
@@ -229,9 +230,7 @@ def jacobian(y: Tensor, wrt: Any) -> Any:
         unit[i] = 1
         rows.append(vjp(y, targets, constant(unit.reshape(shape))))
     results = [
-        reshape(
-            concatenate([expand_dims(row[k], 0) for row in rows], 0), (*shape, *target.shape)
-        )
+        reshape(concatenate([expand_dims(row[k], 0) for row in rows], 0), (*shape, *target.shape))
         for k, target in enumerate(targets)
     ]
     return _shaped(results, single)
@@ -250,7 +249,7 @@ def _known_shape(y: Tensor) -> tuple[int, ...]:
     return sizes
 
 
-def hessian(z: Tensor, wrt: Tensor) -> Tensor:
+def hessian(z: Any, wrt: Tensor) -> Tensor:
     """Return the second derivatives of a scalar: the shape is ``wrt.shape + wrt.shape``.
 
     Raises:
@@ -258,4 +257,3 @@ def hessian(z: Tensor, wrt: Tensor) -> Tensor:
     """
     result: Tensor = jacobian(grad(z, wrt), wrt)
     return result
-

@@ -35,8 +35,8 @@ class Model:
 
     def __init__(
         self,
-        loss: Tensor,
-        outputs: Mapping[str, Tensor] | None = None,
+        loss: Any,
+        outputs: Mapping[str, Any] | None = None,
         data: Mapping[Any, Any] | None = None,
     ):
         if not isinstance(loss, Tensor) or loss.shape != () or not loss.type.is_float:

@@ -478,9 +478,7 @@ def common_dtype(op: str, values: Sequence[Any], floats: bool = False) -> DType:
                 weak.append(np.asarray(value).dtype)
     try:
         # np.float64 is a float too, and strong: only plain Python numbers are weak.
-        dtype: DType = np.result_type(
-            *(v.dtype if isinstance(v, np.generic) else v for v in weak)
-        )
+        dtype: DType = np.result_type(*(v.dtype if isinstance(v, np.generic) else v for v in weak))
     except TypeError as error:
         raise errors.DtypeError(errors.worded(f"{op}: {error}", made_at=here())) from error
     if dtype.name not in DTYPES:

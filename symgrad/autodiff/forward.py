@@ -22,8 +22,7 @@ def push_forward(outputs: list[Node], seeds: Mapping[Node, Node]) -> dict[Node, 
         if node in tangents:
             continue
         given = [
-            tangents.get(x) if differentiable(node, i) else None
-            for i, x in enumerate(node.inputs)
+            tangents.get(x) if differentiable(node, i) else None for i, x in enumerate(node.inputs)
         ]
         if any(t is not None for t in given):
             with using(node.origin.backward(node)):

@@ -81,7 +81,7 @@ def _entry(name: str, source: str) -> Path | None:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(source)
         # Renaming is atomic: a second process sees the whole file or none.
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except (OSError, UnicodeDecodeError):
         return None
     return path

@@ -70,7 +70,7 @@ def writable(array: Array) -> Array:
         return array
     import ctypes
 
-    buffer = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
+    buffer: Any = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
     view = np.frombuffer(buffer, dtype=array.dtype).reshape(array.shape)
     return view if array.nbytes else np.empty(array.shape, array.dtype)
 
@@ -83,15 +83,9 @@ def kernel_module(graph: Graph, source: Source) -> str:
     arguments = [node.type for node in graph.inputs]
     arguments += [TensorType(c.dtype, c.shape) for c in source.constants]
     signature = ", ".join(map(signature_type, arguments))
-    body = _returning_tuple(source.body)
-    parts.append(f"@njit([({signature}{',' if arguments else ''})], {OPTIONS})\n{body}")
+    comma = "," if arguments else ""
+    parts.append(f"@njit([({signature}{comma})], {OPTIONS})\n{source.returning_tuple}")
     return "\n\n".join(parts)
-
-
-def _returning_tuple(body: str) -> str:
-    """Return the kernel's source with its results as a tuple, also when there is only one."""
-    head, _, result = body.rstrip("\n").rpartition("return ")
-    return f"{head}return ({result},)\n"
 
 
 def signature_type(type_: TensorType) -> str:

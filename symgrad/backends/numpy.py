@@ -13,6 +13,7 @@ from symgrad.ir.node import Node
 from symgrad.ir.size import evaluate
 from symgrad.ir.types import Array
 
+
 class NumpyProgram:
     """A graph as a list of steps; each value is dropped after its last use."""
 

@@ -102,7 +102,9 @@ def broadcast(call: Call, shapes: Sequence[Shape]) -> Shape:
         for axis, dim in enumerate(shape, start=rank - len(shape)):
             if dim == 1 or dim == out[axis]:
                 continue
-            out[axis] = dim if out[axis] == 1 else call.same(out[axis], dim, f"sizes of axis {axis}")
+            out[axis] = (
+                dim if out[axis] == 1 else call.same(out[axis], dim, f"sizes of axis {axis}")
+            )
     return tuple(out)
 
 

@@ -39,7 +39,9 @@ class Entry:
 
     def __str__(self) -> str:
         where = f"  ({', '.join(self.places)})" if self.places else ""
-        return f"{self.stage}: {self.action}" + (f" ×{self.count}" if self.count > 1 else "") + where
+        return (
+            f"{self.stage}: {self.action}" + (f" ×{self.count}" if self.count > 1 else "") + where
+        )
 
 
 class Handle(Protocol):

@@ -68,9 +68,7 @@ class Origin:
 
     def backward(self, gradient_of: Node) -> Origin:
         """Return this place, as the place of a node that helps to form a gradient."""
-        return Origin(
-            self.file, self.line, gradient_of, self.code, self.instruction, self._span
-        )
+        return Origin(self.file, self.line, gradient_of, self.code, self.instruction, self._span)
 
     def __str__(self) -> str:
         return f"{self.place}   {self.text}".rstrip()

@@ -24,7 +24,7 @@ from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node
 from symgrad.ir.op import lookup
 from symgrad.ir.origin import Origin, using
-from symgrad.ir.size import Dim, Size, add, floordiv, multiply, shape_text
+from symgrad.ir.size import Dim, Size, add, floordiv, multiply
 from symgrad.ir.types import Array, TensorType, as_dtype
 
 _SHORT = 16
@@ -119,7 +119,8 @@ def _bad(number: int, line: str, why: str) -> GraphError:
 
 
 _DECLARED = re.compile(
-    r"(?P<name>'[^']*'|[^\W\d]\w*): (?P<dtype>\w+)\[(?P<shape>[^\]]*)\](?P<role> parameter)?(?:, |$)"
+    r"(?P<name>'[^']*'|[^\W\d]\w*): "
+    r"(?P<dtype>\w+)\[(?P<shape>[^\]]*)\](?P<role> parameter)?(?:, |$)"
 )
 
 

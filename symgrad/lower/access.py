@@ -57,9 +57,7 @@ def is_inlined(node: Node) -> bool:
 def aligned(x: Node, position: Position, like: Node) -> Position:
     """Return the position in ``x`` of what is broadcast to ``position`` in ``like``."""
     own = position[like.type.ndim - x.type.ndim :]
-    return tuple(
-        ZERO if dim == 1 else index for dim, index in zip(x.type.shape, own, strict=True)
-    )
+    return tuple(ZERO if dim == 1 else index for dim, index in zip(x.type.shape, own, strict=True))
 
 
 def through_view(node: Node, position: Position) -> Position:
@@ -129,9 +127,7 @@ def gather_indices(node: Node, position: Position) -> list[tuple[Node, Position]
             index,
             tuple(
                 ZERO if dim == 1 else at
-                for dim, at in zip(
-                    index.type.shape, middle[rank - index.type.ndim :], strict=True
-                )
+                for dim, at in zip(index.type.shape, middle[rank - index.type.ndim :], strict=True)
             ),
         )
         for index in indices

@@ -13,7 +13,7 @@ from symgrad.ir.graph import Graph
 from symgrad.ir.names import cotangents, identifier, value_names
 from symgrad.ir.node import Node, scalar_value
 from symgrad.ir.size import Dim, Shape, Size, names_in
-from symgrad.ir.types import FLOAT64, Array, DType
+from symgrad.ir.types import FLOAT32, FLOAT64, Array, DType
 from symgrad.lower.access import (
     REDUCTIONS,
     VIEWS,
@@ -26,7 +26,13 @@ from symgrad.lower.access import (
     reads,
     window,
 )
-from symgrad.lower.scalars import dtype_code, helper_source, scalar_code
+from symgrad.lower.scalars import (
+    HELPERS,
+    dtype_code,
+    helper_name,
+    helper_source,
+    scalar_code,
+)
 from symgrad.lower.schedule import Nest, Schedule, matrix_operand, schedule
 
 _LOOP_NAMES = "ijklpqrs"
@@ -54,6 +60,12 @@ class Source:
     constants: tuple[Array, ...]
     steps: tuple[str, ...]
 
+    @property
+    def returning_tuple(self) -> str:
+        """The source with its results as a tuple, also when there is only one."""
+        head, _, result = self.body.rstrip("\n").rpartition("return ")
+        return f"{head}return ({result},)\n"
+
 
 def emit(graph: Graph, name: str = "kernel") -> Source:
     """Return the source of a function that computes the outputs of an expanded graph."""
@@ -79,7 +91,8 @@ class _Emitter:
         self.plan = plan
         self.graph = plan.graph
         self.name = name
-        self.taken: set[str] = {"np", "math", "njit", name, *_LOOP_NAMES}
+        helpers = {helper_name(h, dtype) for h in HELPERS for dtype in (FLOAT32, FLOAT64)}
+        self.taken: set[str] = {"np", "math", "njit", "types", name, *_LOOP_NAMES, *helpers}
         self.known = value_names(self.graph)
         self.gradient_of = cotangents(self.graph)
         self.lines: list[str] = []
@@ -249,8 +262,7 @@ class _Emitter:
         return name, depth
 
     def _use_helper(self, name: str, dtype: DType) -> None:
-        source = helper_source(name, dtype)
-        self.helpers[source.split("(")[0].removeprefix("def ")] = source
+        self.helpers[helper_name(name, dtype)] = helper_source(name, dtype)
 
     def _one_hot(self, scope: _Scope, node: Node, position: Position) -> tuple[str, int]:
         *outer, last = position
@@ -498,7 +510,7 @@ class _Emitter:
         best, where = self._temporary(), self._temporary()
         sign = ">" if node.op.name == "argmax" else "<"
         position = self._index(moved[-1])
-        first = at[:axis] + (ZERO,) + at[axis + 1 :]
+        first = (*at[:axis], ZERO, *at[axis + 1 :])
         value, _ = self._read(scope, x, first)
         scope.add(last - 1, f"{best}, {where} = {value}, 0")
         if node.type.shape:
@@ -601,10 +613,8 @@ class _Emitter:
         self._use_helper("prod_others", node.type.dtype)
         out = self._allocate(node)
         rows = ", ".join(self._name(x) for x in node.inputs)
-        self.lines.append(f"{self._helper('prod_others', node)}(({rows},), {out})")
-
-    def _helper(self, name: str, node: Node) -> str:
-        return helper_source(name, node.type.dtype).split("(")[0].removeprefix("def ")
+        function = helper_name("prod_others", node.type.dtype)
+        self.lines.append(f"{function}(({rows},), {out})")
 
 
 def _placed(node: Node, position: Position) -> Iterator[tuple[Node, Position]]:
@@ -646,4 +656,3 @@ def _of(node: Node) -> str:
 
 def _zeros(node: Node) -> str:
     return ", ".join("0" for _ in node.type.shape)
-

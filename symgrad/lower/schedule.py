@@ -27,9 +27,12 @@ from symgrad.lower.access import (
 Space = tuple[Dim, ...]
 
 _CHEAP = frozenset(
-    "add subtract multiply negative absolute sign maximum minimum where cast relu equal not_equal "
-    "less less_equal greater greater_equal logical_and logical_or logical_not logical_xor "
-    "one_hot iota pick gather".split()
+    {
+        *("add", "subtract", "multiply", "negative", "absolute", "sign", "maximum", "minimum"),
+        *("where", "cast", "relu", "equal", "not_equal", "less", "less_equal", "greater"),
+        *("greater_equal", "logical_and", "logical_or", "logical_not", "logical_xor"),
+        *("one_hot", "iota", "pick", "gather"),
+    }
 )
 _DEAR_COST = 10
 _INLINE_LIMIT = 8
@@ -207,9 +210,7 @@ def _dependencies(node: Node, roots: set[Node]) -> Iterator[tuple[Node, Position
                     stack.append(source)
 
 
-def _needed(
-    graph: Graph, nests: list[Nest], home: dict[Node, int], roots: set[Node]
-) -> set[Node]:
+def _needed(graph: Graph, nests: list[Nest], home: dict[Node, int], roots: set[Node]) -> set[Node]:
     """Return the roots that must live in memory: read outside their nest, or not inlined."""
     stored = {node for node in graph.outputs if node in home}
     for node in home:

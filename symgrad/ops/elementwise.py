@@ -26,6 +26,7 @@ from symgrad.ops.samples import (
 from symgrad.tensor import Tensor, as_tensor, common_dtype, elementwise, implements
 
 Partial = Rule | None
+Function = Callable[..., Tensor]
 
 
 def _numeric(call: Call) -> TensorType:
@@ -49,7 +50,7 @@ def entry(
     infer: Callable[[Call], TensorType] = _numeric,
     floats: bool = True,
     **record: Any,
-) -> Callable[..., Tensor]:
+) -> Function:
     """Define an elementwise op and return the function that applies it to tensors.
 
     The record needs the meaning on arrays, the partial derivatives ``(y, *x)``, and one element
@@ -207,7 +208,7 @@ logaddexp = entry(
 # Trigonometric and hyperbolic functions
 
 sin = entry("sin", np.sin, [lambda y, x: cos(x)], scalar="sin({0})", latex=r"\sin({0})")
-cos = entry("cos", np.cos, [lambda y, x: -sin(x)], scalar="cos({0})", latex=r"\cos({0})")
+cos: Function = entry("cos", np.cos, [lambda y, x: -sin(x)], scalar="cos({0})", latex=r"\cos({0})")
 tan = entry("tan", np.tan, [lambda y, x: 1 + y * y], scalar="tan({0})",
             domain=reals(-1.2, 1.2), latex=r"\tan({0})")  # fmt: skip
 arcsin = entry("arcsin", np.arcsin, [lambda y, x: 1 / sqrt(1 - x * x)], scalar="asin({0})",
@@ -226,7 +227,9 @@ hypot = entry(
     scalar="hypot({0}, {1})", domain=[nonzero(), nonzero()], commutative=True,
 )  # fmt: skip
 sinh = entry("sinh", np.sinh, [lambda y, x: cosh(x)], scalar="sinh({0})", latex=r"\sinh({0})")
-cosh = entry("cosh", np.cosh, [lambda y, x: sinh(x)], scalar="cosh({0})", latex=r"\cosh({0})")
+cosh: Function = entry(
+    "cosh", np.cosh, [lambda y, x: sinh(x)], scalar="cosh({0})", latex=r"\cosh({0})"
+)
 tanh = entry("tanh", np.tanh, [lambda y, x: 1 - y * y], scalar="tanh({0})", latex=r"\tanh({0})")
 arcsinh = entry("arcsinh", np.arcsinh, [lambda y, x: 1 / sqrt(x * x + 1)], scalar="asinh({0})")
 arccosh = entry("arccosh", np.arccosh, [lambda y, x: 1 / sqrt(x * x - 1)], scalar="acosh({0})",
@@ -246,7 +249,7 @@ def _softplus(x: Array) -> Array:
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
-sigmoid = entry(
+sigmoid: Function = entry(
     "sigmoid", _sigmoid, [lambda y, x: y * (1 - y)], scalar="sigmoid({0})",
     text="σ({0})", latex=r"\sigma({0})", summary="Return 1 / (1 + exp(-x)), never overflowing.",
 )  # fmt: skip
@@ -257,7 +260,7 @@ softplus = entry(
 )  # fmt: skip
 logistic_loss = entry(
     "logistic_loss", lambda z, y: np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z))),
-    [lambda l, z, y: sigmoid(z) - y, lambda l, z, y: -z], scalar="logistic_loss({0}, {1})",
+    [lambda loss, z, y: sigmoid(z) - y, lambda loss, z, y: -z], scalar="logistic_loss({0}, {1})",
     domain=[reals(), reals(0.1, 0.9)],
     summary="Return -y log σ(z) - (1 - y) log(1 - σ(z)) from the logit z, accurate for any z.",
 )  # fmt: skip
@@ -295,7 +298,7 @@ absolute = entry(
     "absolute", np.absolute, [lambda y, x: sign(x)], scalar="abs({0})", domain=nonzero(),
     floats=False, numpy=[np.fabs], text="|{0}|", latex=r"\left|{0}\right|", kinks="|x|'(0) = 0",
 )  # fmt: skip
-sign = entry(
+sign: Function = entry(
     "sign", np.sign, [None], scalar="sign({0})", domain=nonzero(), floats=False,
     latex=r"\operatorname{{sign}}({0})", kinks="sign'(0) = 0",
     why_zero="sign is piecewise constant",
@@ -332,7 +335,9 @@ _clip = entry(
 
 
 @implements(np.clip)
-def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Tensor:
+def clip(
+    x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None
+) -> Tensor:
     """Return ``x`` limited to an interval, as `numpy.clip`; None leaves a side open."""
     low, high = (a_min if min is None else min), (a_max if max is None else max)
     if low is None and high is None:
@@ -406,7 +411,7 @@ def _logic(name: str, function: np.ufunc, scalar: str, count: int, text: str, la
 
     @implements(function, getattr(np, name.replace("logical", "bitwise")))
     def logical(*values: Any) -> Tensor:
-        return record(*[_truth(value) for value in values])  # type: ignore[no-any-return]
+        return record(*[_truth(value) for value in values])
 
     logical.__name__ = name
     logical.__doc__ = f"Return {name.removeprefix('logical_')} of truth values; nonzero is true."
@@ -418,8 +423,12 @@ def _truth(value: Any) -> Tensor:
     return tensor if tensor.dtype == BOOL else not_equal(tensor, 0)
 
 
-logical_and = _logic("logical_and", np.logical_and, "{0} and {1}", 2, "{0} ∧ {1}", r"{0} \wedge {1}")
-logical_or = _logic("logical_or", np.logical_or, "{0} or {1}", 2, "{0} ∨ {1}", r"{0} \vee {1}")
+logical_and: Function = _logic(
+    "logical_and", np.logical_and, "{0} and {1}", 2, "{0} ∧ {1}", r"{0} \wedge {1}"
+)
+logical_or: Function = _logic(
+    "logical_or", np.logical_or, "{0} or {1}", 2, "{0} ∨ {1}", r"{0} \vee {1}"
+)
 logical_xor = _logic("logical_xor", np.logical_xor, "{0} != {1}", 2, "{0} ⊕ {1}", r"{0} \oplus {1}")
 logical_not = _logic("logical_not", np.logical_not, "not {0}", 1, "¬{0}", r"\neg {0}")
 
@@ -434,17 +443,25 @@ def _where_type(call: Call) -> TensorType:
     return TensorType(dtype, broadcast(call, [t.shape for t in call.types]))
 
 
+def _where_true(g: Tensor, y: Tensor, c: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    # The branch that is not taken must not spread its inf or nan: 0 * inf is nan.
+    return where(c, g, 0.0)
+
+
+def _where_false(g: Tensor, y: Tensor, c: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return where(c, 0.0, g)
+
+
 _where = entry(
     "where", np.where,
     [None, lambda y, c, a, b: indicator(c, a), lambda y, c, a, b: indicator(logical_not(c), a)],
     scalar="{1} if {0} else {2}", domain=[booleans, reals(), reals()], infer=_where_type,
     floats=False, text="where({0}, {1}, {2})", latex=r"\operatorname{{where}}({0}, {1}, {2})",
     why_zero="a condition is piecewise constant",
-    # The branch that is not taken must not spread its inf or nan: 0 * inf is nan.
     bprop=(
         None,
-        lambda g, y, c, a, b: where(c, g, 0.0),
-        lambda g, y, c, a, b: where(c, 0.0, g),
+        _where_true,
+        _where_false,
     ),
 )  # fmt: skip
 

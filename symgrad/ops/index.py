@@ -96,7 +96,8 @@ def _scatter_type(call: Call) -> TensorType:
 
 def _scatter_add(x: Array, *indices: Array, axis: int, shape: tuple[int, ...]) -> Array:
     out = np.zeros(shape, dtype=x.dtype)
-    np.add.at(out, (slice(None),) * axis + tuple(np.broadcast_arrays(*indices)), x)
+    key: Any = (slice(None),) * axis + tuple(np.broadcast_arrays(*indices))
+    np.add.at(out, key, x)
     return out
 
 
@@ -196,7 +197,8 @@ def _one_hot_type(call: Call) -> TensorType:
 
 def _one_hot(labels: Array, size: int, dtype: Any) -> Array:
     checked = checked_labels(labels, size)
-    return (checked[..., np.newaxis] == np.arange(size)).astype(dtype)
+    out: Array = (checked[..., np.newaxis] == np.arange(size)).astype(dtype)
+    return out
 
 
 ONE_HOT = define(
@@ -258,9 +260,7 @@ def getitem(x: Tensor, key: Any) -> Tensor:
 
 
 def _fail(x: Tensor, what: str, fix: str = "") -> NoReturn:
-    raise errors.ValueRangeError(
-        errors.worded(f"index of {x!r}: {what}", made_at=here(), fix=fix)
-    )
+    raise errors.ValueRangeError(errors.worded(f"index of {x!r}: {what}", made_at=here(), fix=fix))
 
 
 def _full_key(x: Tensor, key: Any) -> list[Any]:

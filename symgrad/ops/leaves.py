@@ -96,9 +96,7 @@ def tensor(name: str, shape: object = (), dtype: object = FLOAT64) -> Tensor:
     return _declare(name, shape, dtype, "input", None)
 
 
-def parameter(
-    name: str, shape: object = None, dtype: object = None, *, init: Any = None
-) -> Tensor:
+def parameter(name: str, shape: object = None, dtype: object = None, *, init: Any = None) -> Tensor:
     """Declare a parameter: an input that a model learns.
 
     Args:

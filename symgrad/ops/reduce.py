@@ -13,8 +13,8 @@ from symgrad.ir.call import Call, apply
 from symgrad.ir.op import Case, Op, define
 from symgrad.ir.origin import here
 from symgrad.ir.size import product
-from symgrad.ir.types import BOOL, INT64, Array, TensorType
-from symgrad.ops.elementwise import equal, indicator, not_equal, sqrt, square
+from symgrad.ir.types import BOOL, FLOAT64, INT64, Array, TensorType
+from symgrad.ops.elementwise import equal, indicator, sqrt, square
 from symgrad.ops.samples import SPECIALS, fixed, spread
 from symgrad.ops.shape import axes_of, axis_of, broadcast_to, expand_dims, ravel
 from symgrad.tensor import Tensor, as_tensor, implements, size_tensor
@@ -79,11 +79,11 @@ def sum_axes(x: Tensor, axis: Axes) -> Tensor:
 
 
 def _reduced(op: Op, x: Any, axis: Any, keepdims: bool) -> Tensor:
-    x = as_tensor(x)
-    axes = axes_of(axis, x.ndim, op.name)
+    tensor = as_tensor(x)
+    axes = axes_of(axis, tensor.ndim, op.name)
     if not axes:
-        return x if x.dtype != BOOL or op.name != "sum" else x.astype(INT64)
-    out = Tensor(apply(op, (x.node,), {"axis": axes}))
+        return tensor.astype(INT64) if tensor.dtype == BOOL and op is SUM else tensor
+    out = Tensor(apply(op, (tensor.node,), {"axis": axes}))
     return expand_dims(out, axes) if keepdims else out
 
 
@@ -202,8 +202,9 @@ def _prod_others_jvp(
     # The map is the gradient of a function of (x, u), so its derivative is symmetric in the
     # positions: the tangent rule is the cotangent rule.
     terms = [
-        _prod_others_bprop(t, y, *x, index=i, axis=axis) for i, t in enumerate(tangents) if t
-        is not None
+        _prod_others_bprop(t, y, *x, index=i, axis=axis)
+        for i, t in enumerate(tangents)
+        if t is not None
     ]
     total = terms[0]
     for term in terms[1:]:
@@ -343,13 +344,15 @@ def std(x: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) ->
 @implements(np.any)
 def any(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """Return whether any element is true, as `numpy.any`."""
-    return not_equal(sum(not_equal(x, 0).astype(INT64), axis, keepdims=keepdims), 0)
+    count = sum(as_tensor(x).astype(BOOL), axis, keepdims=keepdims)
+    return count != 0
 
 
 @implements(np.all)
 def all(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """Return whether all elements are true, as `numpy.all`."""
-    return equal(sum(equal(x, 0).astype(INT64), axis, keepdims=keepdims), 0)
+    count = sum(~as_tensor(x).astype(BOOL), axis, keepdims=keepdims)
+    return count == 0
 
 
 # Softmax and its relatives: ops of their own, since their obvious forms overflow
@@ -366,13 +369,15 @@ def _float_reduced(call: Call) -> TensorType:
 def _top(x: Array, axis: Axes) -> Array:
     """Return the maximum over ``axis``; 0 where it is infinite and cannot be subtracted."""
     top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
-    return np.where(np.isinf(top), x.dtype.type(0), top)
+    out: Array = np.where(np.isinf(top), x.dtype.type(0), top)
+    return out
 
 
 def _logsumexp(x: Array, axis: Axes) -> Array:
     top = _top(x, axis)
     total = np.sum(np.exp(x - top), axis=axis, keepdims=True)
-    return np.squeeze(np.log(total) + top, axis)
+    out: Array = np.squeeze(np.log(total) + top, axis)
+    return out
 
 
 def _softmax(x: Array, axis: Axes) -> Array:
@@ -439,12 +444,10 @@ LOGSUMEXP = define(
 
 
 def _float_tensor(x: Any, what: str) -> Tensor:
-    x = as_tensor(x)
-    if x.dtype.kind != "f":
-        x = x.astype("float64")
-    if x.ndim == 0:
-        raise errors.ShapeError(errors.worded(f"{what}: {x!r} has no axes", made_at=here()))
-    return x
+    tensor = as_tensor(x)
+    if tensor.ndim == 0:
+        raise errors.ShapeError(errors.worded(f"{what}: {tensor!r} has no axes", made_at=here()))
+    return tensor if tensor.type.is_float else tensor.astype(FLOAT64)
 
 
 def softmax(x: Any, axis: Any = -1) -> Tensor:

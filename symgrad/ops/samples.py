@@ -60,9 +60,8 @@ def elementwise_samples(domains: Sequence[Domain]) -> Samples:
 
 
 def _as(value: Array, dtype: DType) -> Array:
-    return np.asarray(value if np.asarray(value).dtype.kind == "b" else value, dtype=(
-        bool if np.asarray(value).dtype.kind == "b" else dtype
-    ))
+    array = np.asarray(value)
+    return array if array.dtype.kind == "b" else array.astype(dtype)
 
 
 def _special_case(domains: Sequence[Domain], rng: np.random.Generator, dtype: DType) -> Case:
@@ -82,9 +81,7 @@ def fixed(*cases: Case) -> Samples:
     def samples(_rng: np.random.Generator) -> Iterator[Case]:
         for case in cases:
             for dtype in (FLOAT64, FLOAT32):
-                arrays = tuple(
-                    a.astype(dtype) if a.dtype.kind == "f" else a for a in case.arrays
-                )
+                arrays = tuple(a.astype(dtype) if a.dtype.kind == "f" else a for a in case.arrays)
                 yield Case(arrays, case.attrs, case.smooth)
 
     return samples

@@ -90,7 +90,7 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
             )
         )
     if order == tuple(range(x.ndim)):
-        return x
+        return as_tensor(x)
     return Tensor(apply(TRANSPOSE, (x.node,), {"axes": order}))
 
 
@@ -130,12 +130,16 @@ def _reshape_type(call: Call) -> TensorType:
     return TensorType(x.dtype, shape)
 
 
+def _reshape_bprop(g: Tensor, y: Tensor, x: Tensor, shape: Shape) -> Tensor:
+    return reshape(g, x.shape)
+
+
 RESHAPE = define(
     Op(
         "reshape",
         _reshape_type,
         lambda x, shape: np.reshape(x, shape),
-        bprop=(lambda g, y, x, shape: reshape(g, x.shape),),
+        bprop=(_reshape_bprop,),
         linear="each",
         text="{0}",
         samples=fixed(
@@ -166,7 +170,7 @@ def reshape(x: Any, shape: Any) -> Tensor:
             )
         dims[free[0]] = rest
     if tuple(dims) == x.shape:
-        return x
+        return as_tensor(x)
     return Tensor(apply(RESHAPE, (x.node,), {"shape": tuple(dims)}))
 
 
@@ -183,12 +187,16 @@ def _expand_type(call: Call) -> TensorType:
     return TensorType(call.types[0].dtype, tuple(shape))
 
 
+def _expand_bprop(g: Tensor, y: Tensor, x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    return squeeze(g, axes)
+
+
 EXPAND_DIMS = define(
     Op(
         "expand_dims",
         _expand_type,
         lambda x, axes: np.expand_dims(x, axes),
-        bprop=(lambda g, y, x, axes: squeeze(g, axes),),
+        bprop=(_expand_bprop,),
         linear="each",
         text="{0}",
         samples=fixed(Case((spread(3, 4),), {"axes": (1,)}), Case((spread(3),), {"axes": (0, 2)})),

@@ -48,6 +48,12 @@ class Factor:
     def __neg__(self) -> Factor:
         return Factor(-self.number, self.top, self.bottom)
 
+    def plus(self, other: Factor) -> Factor | None:
+        """Return the sum of two factors over the same sizes, None for others."""
+        if (self.top, self.bottom) != (other.top, other.bottom):
+            return None
+        return Factor(self.number + other.number, self.top, self.bottom)
+
     @property
     def negative(self) -> bool:
         """Whether the factor is below zero."""
@@ -165,8 +171,10 @@ def scaled(factor: Factor, base: Node | None, shape: Shape, like: Node) -> Node 
 def _is_divisor(number: Fraction, like: Node) -> bool:
     """Return whether to divide: by an integer whose reciprocal would be rounded."""
     denominator = number.denominator
-    return abs(number.numerator) == 1 and denominator & (denominator - 1) != 0 and representable(
-        float(denominator), like.type.dtype
+    return (
+        abs(number.numerator) == 1
+        and denominator & (denominator - 1) != 0
+        and representable(float(denominator), like.type.dtype)
     )
 
 
@@ -190,7 +198,8 @@ def factor(graph: Graph) -> Graph:
         if rule is None or not node.type.is_float:
             return None
         parts = [
-            _parted(node, x, shared=uses[was] > 1)
+            # A number is scaled for next to nothing, so a shared one need not keep its factor.
+            _parted(node, x, shared=uses[was] > 1 and not (node.type.ndim and not x.type.ndim))
             for x, was in zip(node.inputs, original.inputs, strict=True)
         ]
         found = rule(node, parts)
@@ -274,6 +283,9 @@ def _add(node: Node, parts: list[Scaled]) -> Node | None:
     if a.base is None or b.base is None:
         return None
     left, right = a.factor, b.factor if sign > 0 else -b.factor
+    if a.base is b.base and left.negative == right.negative:
+        together = left.plus(right)
+        return None if together is None else scaled(together, a.base, node.type.shape, node)
     common = left if left in (right, -right) else None
     if common is None:
         return _signs(node, a, b, left, right)
@@ -339,4 +351,3 @@ _ACTIONS = {
     "matmul": "A (c B) -> c (A B)",
     **{name: f"{name}(c x) -> c {name}(x)" for name in _VIEWS},
 }
-

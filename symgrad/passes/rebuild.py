@@ -63,7 +63,5 @@ def rebuild(graph: Graph, visit: Visit, stage: str, ledger: Ledger | None = None
     return graph.replaced(
         [image[node] for node in graph.outputs],
         ledger=ledger.entries(),
-        provenance={
-            source: image.get(node, node) for source, node in before.items()
-        },
+        provenance={source: image.get(node, node) for source, node in before.items()},
     )

@@ -79,4 +79,3 @@ def _softmax(node: Node, keep: frozenset[Node]) -> tuple[Node, str] | None:
         return None
     out = softmax(Tensor(x), total.attrs["axis"])
     return out.node, "exp(x) / sum(exp(x)) -> softmax(x)"
-

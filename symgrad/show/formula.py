@@ -124,9 +124,7 @@ class _Writer:
             self.parts[node] = part
         answers = [
             (self._label(node, derivative), self._answer(node))
-            for node, derivative in zip(
-                self.graph.outputs, self.graph.derivatives, strict=True
-            )
+            for node, derivative in zip(self.graph.outputs, self.graph.derivatives, strict=True)
         ]
         return Formula(answers, self._where())
 
@@ -192,10 +190,7 @@ class _Writer:
             return self._number(value)
         rule = _RULES.get(node.op.name)
         inner = [self.parts[x] for x in node.inputs]
-        if rule is not None:
-            part = rule(self, node, inner)
-        else:
-            part = self._by_template(node, inner)
+        part = rule(self, node, inner) if rule else self._by_template(node, inner)
         if node.op.name in _SILENT:
             return part
         weight = 1 + sum(p.weight for p in inner)
@@ -470,7 +465,7 @@ def _delta_names(graph: Graph, taken: set[str], style: Style) -> dict[Node, str]
     found = {
         node: of
         for node, of in cotangents(graph).items()
-        if of.type.ndim and of.op.name in ("add", "subtract", "matmul")
+        if of.type.ndim and of.op.name in ("add", "subtract", "matmul") and _contracts(of)
     }
     digits = {node: _layer_digits(of) for node, of in found.items()}
     clear = all(digits.values()) and len(set(digits.values())) == len(digits)
@@ -486,14 +481,23 @@ def _delta_names(graph: Graph, taken: set[str], style: Style) -> dict[Node, str]
     return names
 
 
+def _affine(node: Node) -> list[Node]:
+    """Return what a pre-activation is made of, down to what is neither a sum nor a product."""
+    found: list[Node] = []
+    stack = [node]
+    while stack and len(found) < _LINES:
+        inner = stack.pop()
+        found.append(inner)
+        if inner is node or inner.op.name in ("add", "subtract", "matmul", "transpose", *_SILENT):
+            stack.extend(inner.inputs)
+    return found
+
+
+def _contracts(node: Node) -> bool:
+    return any(inner.op.name == "matmul" for inner in _affine(node))
+
+
 def _layer_digits(node: Node) -> str:
     """Return the number that the parameters of a pre-activation share: 2 for h1 W2 + b2."""
-    numbers: set[str] = set()
-    stack: list[Node] = [node]
-    while stack:
-        inner = stack.pop()
-        if inner.is_parameter:
-            numbers.add(split_name(str(inner.attrs["name"]))[1])
-        elif inner is node or inner.op.name in ("matmul", "transpose", *_SILENT):
-            stack.extend(inner.inputs)
+    numbers = {split_name(str(x.attrs["name"]))[1] for x in _affine(node) if x.is_parameter}
     return numbers.pop() if len(numbers) == 1 else ""

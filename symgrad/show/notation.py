@@ -109,9 +109,7 @@ class Style:
         if self.latex:
             return f"\\sum_{{{', '.join(axes)}}}"
         small = [axis.translate(_SUBSCRIPTS) for axis in axes]
-        if all(a != b for a, b in zip(small, axes, strict=True)) and all(
-            len(a) == 1 for a in axes
-        ):
+        if all(a != b for a, b in zip(small, axes, strict=True)) and all(len(a) == 1 for a in axes):
             return "Σ" + "".join(small)
         return f"Σ[{', '.join(axes)}]"
 
