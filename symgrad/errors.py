@@ -45,6 +45,10 @@ class GraphError(SymgradError, ValueError):
     """A graph that breaks one of its invariants, or IR text that is not a graph."""
 
 
+class BackendError(SymgradError, RuntimeError):
+    """Generated code that does not compile: a mistake of symgrad's, not of the model."""
+
+
 class ModelError(SymgradError):
     """A model file that cannot be read or run, or has no model to compile."""
 

@@ -39,8 +39,16 @@ class NumbaProgram:
         """Compile the kernel, or load it from the cache, if that has not happened yet."""
         if self.kernel is None:
             source = lowered(self.graph)
-            module = cache.load(kernel_module(self.graph, source))
-            self.constants = source.constants
+            try:
+                module = cache.load(kernel_module(self.graph, source))
+            except Exception as error:
+                raise errors.BackendError(
+                    errors.worded(
+                        f"the generated kernel does not compile: {type(error).__name__}",
+                        fix="backend='numpy' computes the same; please report the model",
+                    )
+                ) from error
+            self.constants = tuple(writable(constant) for constant in source.constants)
             self.kernel = module.kernel
 
     def run(self, arrays: Sequence[Array], sizes: Mapping[str, int]) -> list[Any]:

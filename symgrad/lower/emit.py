@@ -33,7 +33,7 @@ from symgrad.lower.scalars import (
     helper_source,
     scalar_code,
 )
-from symgrad.lower.schedule import Nest, Schedule, matrix_operand, schedule
+from symgrad.lower.schedule import Nest, Schedule, matrix_operand, read_whole, schedule
 
 _LOOP_NAMES = "ijklpqrs"
 _LOOP_VARIABLE = re.compile(r"@(\d+)")
@@ -111,8 +111,11 @@ class _Emitter:
 
     def source(self) -> Source:
         self._read_sizes()
+        whole = {x for node in self.graph.nodes for x in read_whole(node)}
         for node in self.graph.nodes:
-            if node.op.name == "constant" and node.type.shape and scalar_value(node) is None:
+            if node.op.name != "constant" or not node.type.shape:
+                continue
+            if scalar_value(node) is None or node in whole:
                 self.constants[node] = self.names[node] = identifier("table", self.taken)
         for nest in self.plan.nests:
             self._nest(nest)

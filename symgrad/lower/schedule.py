@@ -98,7 +98,7 @@ def matrix_operand(node: Node) -> tuple[Node, bool]:
     return node, False
 
 
-def _wholes(node: Node) -> list[Node]:
+def read_whole(node: Node) -> list[Node]:
     """Return the inputs of ``node`` of which it needs every element in memory."""
     match node.op.name:
         case "matmul":
@@ -118,7 +118,7 @@ def _roots(graph: Graph) -> set[Node]:
     cost: dict[Node, int] = {}
     depth: dict[Node, int] = {}
     for node in graph.nodes:
-        needed.update(_wholes(node))
+        needed.update(read_whole(node))
     roots: set[Node] = set()
     for node in graph.nodes:
         if node.op.name in ("input", "constant", "size"):
@@ -216,12 +216,12 @@ def _needed(graph: Graph, nests: list[Nest], home: dict[Node, int], roots: set[N
     for node in home:
         if not is_inlined(node):
             stored.add(node)
-        for whole in _wholes(node):
+        for whole in read_whole(node):
             if whole in home:
                 stored.add(whole)
         for x, _ in _dependencies(node, roots):
             if x in home and home[x] != home[node]:
                 stored.add(x)
     for node in graph.nodes:
-        stored.update(x for x in _wholes(node) if x in home)
+        stored.update(x for x in read_whole(node) if x in home)
     return stored

@@ -358,7 +358,7 @@ def _advanced(
     moved = transpose(view, [*rest[:target], *order, *rest[target:]])
     rank = max(index.ndim for index in indices)
     out = gather(moved, indices, target)
-    if None not in keys:
+    if not [k for k in keys if k is None]:
         return out
     return expand_dims(out, _new_axes(keys, rank, consecutive))
 

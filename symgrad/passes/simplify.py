@@ -12,7 +12,7 @@ from collections.abc import Callable
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node
 from symgrad.ir.size import Dim, Shape
-from symgrad.ops.shape import broadcast_to, reshape, transpose
+from symgrad.ops.shape import broadcast_to, expand_dims, reshape, squeeze, transpose
 from symgrad.passes.rebuild import rebuild
 from symgrad.passes.rule import Rewriter, rules
 from symgrad.tensor import Tensor, constant
@@ -95,6 +95,12 @@ def _joint(shapes: list[Shape]) -> Shape | None:
     return tuple(out)
 
 
+def is_outer(node: Node) -> bool:
+    """Return whether a product is an outer product a bᵀ of two vectors."""
+    a, b = node.inputs
+    return a.type.ndim == 2 and a.type.shape[1] == 1 and b.type.ndim == 1
+
+
 def _squeeze(node: Node) -> tuple[Node, str] | None:
     x = node.inputs[0]
     if x.op.name == "expand_dims" and x.attrs["axes"] == node.attrs["axes"]:
@@ -111,6 +117,12 @@ def _expand_dims(node: Node) -> tuple[Node, str] | None:
 
 def _transpose(node: Node) -> tuple[Node, str] | None:
     x = node.inputs[0]
+    if node.type.ndim == 2 and x.op.name == "matmul" and x.inputs[0].type.ndim == 2:
+        a, b = (Tensor(operand) for operand in x.inputs)
+        return (b.T @ a.T).node, "(A B)ᵀ -> Bᵀ Aᵀ"
+    if x.op.name == "multiply" and is_outer(x):
+        a, b = (Tensor(operand) for operand in x.inputs)
+        return (expand_dims(b, 1) * squeeze(a, 1)).node, "(a bᵀ)ᵀ -> b aᵀ"
     if x.op.name != "transpose":
         return None
     inner, outer = x.attrs["axes"], node.attrs["axes"]

@@ -7,8 +7,10 @@ wherever the left side is, and beyond.
 
 from __future__ import annotations
 
+from symgrad.ir.call import apply
 from symgrad.ir.graph import Graph
-from symgrad.ir.node import Node
+from symgrad.ir.node import Node, scalar_value
+from symgrad.ops.elementwise import softplus
 from symgrad.ops.reduce import log_softmax, logsumexp, softmax
 from symgrad.passes.rebuild import rebuild
 from symgrad.passes.rule import Rewriter, rules
@@ -30,6 +32,11 @@ RULES = rules("""
 """)
 
 _rewrite = Rewriter(RULES)
+
+_SELECTIONS = frozenset(
+    {"slice", "squeeze", "expand_dims", "reshape", "transpose", "gather", "pick"}
+)
+"""Ops that only choose or move elements, so that an elementwise function may come first."""
 
 
 def stabilize(graph: Graph, keep: frozenset[Node] = frozenset()) -> Graph:
@@ -53,29 +60,87 @@ def stabilize(graph: Graph, keep: frozenset[Node] = frozenset()) -> Graph:
 
 def _normalised(node: Node, keep: frozenset[Node]) -> tuple[Node, str] | None:
     """Recognise softmax, log_softmax and logsumexp written out."""
-    if node.op.name == "log":
-        [x] = node.inputs
-        if x.op.name == "softmax" and x not in keep:
-            out = log_softmax(Tensor(x.inputs[0]), x.attrs["axis"])
-            return out.node, "log(softmax(x)) -> log_softmax(x)"
-        if x.op.name == "sum" and not {x, x.inputs[0]} & keep and x.inputs[0].op.name == "exp":
-            out = logsumexp(Tensor(x.inputs[0].inputs[0]), x.attrs["axis"])
-            return out.node, "log(sum(exp(x))) -> logsumexp(x)"
-    if node.op.name == "divide":
-        return _softmax(node, keep)
-    return None
+    match node.op.name:
+        case "log":
+            return _log(node, keep)
+        case "divide":
+            return _softmax(node, keep)
+        case "power":
+            return _squared_root(node, keep)
+        case _:
+            return None
+
+
+def _log(node: Node, keep: frozenset[Node]) -> tuple[Node, str] | None:
+    """Recognise log of a softmax, a sigmoid or a sum of exponentials, also through indexing."""
+    chain: list[Node] = []
+    x = node.inputs[0]
+    while x.op.name in _SELECTIONS and x not in keep:
+        chain.append(x)
+        x = x.inputs[0]
+    if x in keep:
+        return None
+    inner: Tensor
+    if x.op.name == "softmax":
+        inner = log_softmax(Tensor(x.inputs[0]), x.attrs["axis"])
+        text = "log(softmax(x)) -> log_softmax(x)"
+    elif x.op.name == "sigmoid" and chain:
+        inner = -softplus(-Tensor(x.inputs[0]))
+        text = "log(sigmoid(x)) -> -softplus(-x)"
+    elif x.op.name == "sum" and x.inputs[0].op.name == "exp" and x.inputs[0] not in keep:
+        inner = logsumexp(Tensor(x.inputs[0].inputs[0]), x.attrs["axis"])
+        text = "log(sum(exp(x))) -> logsumexp(x)"
+    else:
+        return None
+    out = inner.node
+    for selection in reversed(chain):
+        out = apply(selection.op, [out, *selection.inputs[1:]], selection.attrs)
+    return out, text
 
 
 def _softmax(node: Node, keep: frozenset[Node]) -> tuple[Node, str] | None:
-    """Recognise exp(x) / sum(exp(x), axis, keepdims=True)."""
-    top, bottom = node.inputs
-    if top.op.name != "exp" or bottom.op.name != "expand_dims" or {top, bottom} & keep:
+    """Recognise exp(x) / sum(exp(x)) with the sum kept as axes of size 1, or over everything."""
+    top, total = node.inputs
+    if top.op.name != "exp" or {top, total} & keep:
         return None
-    total = bottom.inputs[0]
-    if total.op.name != "sum" or total in keep or total.attrs["axis"] != bottom.attrs["axes"]:
+    if total.op.name == "expand_dims" and total.attrs["axes"] == total.inputs[0].attrs.get("axis"):
+        total = total.inputs[0]
+    elif total.type.shape:
+        return None
+    if total.op.name != "sum" or {total, total.inputs[0]} & keep:
         return None
     summed, x = total.inputs[0], top.inputs[0]
-    if summed.op.name != "exp" or summed in keep or summed.inputs[0] is not x:
+    if summed.op.name != "exp" or summed.inputs[0] is not x:
         return None
     out = softmax(Tensor(x), total.attrs["axis"])
     return out.node, "exp(x) / sum(exp(x)) -> softmax(x)"
+
+
+def _squared_root(node: Node, keep: frozenset[Node]) -> tuple[Node, str] | None:
+    """Recognise the square of the root of a sum of squares, whose derivative at 0 is lost."""
+    root, exponent = node.inputs
+    if scalar_value(exponent) != 2 or root in keep or not _is_root(root):
+        return None
+    x = root.inputs[0]
+    if not _is_nonnegative(x):
+        return None
+    return x, "sqrt(sum(x ** 2)) ** 2 -> sum(x ** 2)"
+
+
+def _is_root(node: Node) -> bool:
+    if node.op.name == "power":
+        return scalar_value(node.inputs[1]) == 0.5
+    return node.op.name == "sqrt"
+
+
+def _is_nonnegative(node: Node) -> bool:
+    """Return whether a value is a square, or a sum of squares."""
+    if node.op.name == "sum":
+        node = node.inputs[0]
+    if node.op.name == "power":
+        exponent = scalar_value(node.inputs[1])
+        return exponent is not None and exponent % 2 == 0
+    if node.op.name in ("multiply", "matmul"):
+        a, b = node.inputs
+        return a is b and (node.op.name == "multiply" or a.type.ndim == 1)
+    return node.op.name in ("exp", "absolute")

@@ -9,7 +9,8 @@ name, so that text stays linear in the graph however deep or shared it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from symgrad.ir.graph import Derivative, Graph, graph_of
 from symgrad.ir.names import cotangents, value_names, variables
@@ -35,12 +36,18 @@ _LAST_AXIS = frozenset({"softmax", "log_softmax", "logsumexp"})
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The text of a value, how strongly it binds, and how many ops it shows and nests."""
+    """The text of a value, how strongly it binds, and how many ops it shows and nests.
+
+    ``opposite`` is the value without its minus sign, for one that starts with such a sign;
+    ``factors`` are those of a plain product, each with its place in the order of writing.
+    """
 
     text: str
     strength: int = ATOM
     weight: int = 0
     depth: int = 0
+    opposite: Part | None = None
+    factors: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +126,8 @@ class _Writer:
             part = self._part(node)
             name = self._name_for(node, part)
             if name is not None:
-                self.lets.append((node, name, part.text))
-                part = Part(name)
+                self.lets.append((node, name, (part.opposite or part).text))
+                part = self.negated(Part(name)) if part.opposite else Part(name)
             self.parts[node] = part
         answers = [
             (self._label(node, derivative), self._answer(node))
@@ -196,12 +203,21 @@ class _Writer:
         weight = 1 + sum(p.weight for p in inner)
         depth = 1 + max((p.depth for p in inner), default=0)
         shown = bool(node.inputs)
-        return Part(part.text, part.strength, weight if shown else 0, depth if shown else 0)
+        if not shown:
+            return Part(part.text, part.strength, opposite=part.opposite)
+        return replace(part, weight=weight, depth=depth)
 
     def _number(self, value: bool | int | float) -> Part:
-        text = self.style.number(value)
-        negative = not isinstance(value, bool) and value < 0
-        return Part(text, SUM if negative else ATOM)
+        if not isinstance(value, bool) and value < 0:
+            return self.negated(Part(self.style.number(-value)))
+        return Part(self.style.number(value))
+
+    def negated(self, part: Part) -> Part:
+        """Return a part with a minus sign, or without the one it has."""
+        if part.opposite is not None:
+            return part.opposite
+        text = f"{self.style.minus}{self.fit(part, QUOTIENT)}"
+        return Part(text, SUM, part.weight, part.depth, opposite=part)
 
     def _by_template(self, node: Node, inner: list[Part]) -> Part:
         op = node.op
@@ -265,24 +281,29 @@ def _cast(w: _Writer, node: Node, inner: list[Part]) -> Part:
 
 def _add(w: _Writer, _node: Node, inner: list[Part]) -> Part:
     a, b = inner
-    minus = w.style.minus
-    if b.text.startswith(minus) and b.strength == SUM:
-        return Part(f"{w.fit(a, SUM)} {minus} {b.text.removeprefix(minus)}", SUM)
-    if a.text.startswith(minus) and a.strength == SUM and " " not in a.text:
-        return Part(f"{w.fit(b, SUM)} {minus} {a.text.removeprefix(minus)}", SUM)
+    if b.opposite is None and a.opposite is not None:
+        a, b = b, a
+    if b.opposite is not None:
+        return Part(f"{w.fit(a, SUM)} {w.style.minus} {w.fit(b.opposite, QUOTIENT)}", SUM)
     return Part(f"{w.fit(a, SUM)} + {w.fit(b, SUM)}", SUM)
 
 
 def _subtract(w: _Writer, _node: Node, inner: list[Part]) -> Part:
     a, b = inner
+    if b.opposite is not None:
+        return Part(f"{w.fit(a, SUM)} + {w.fit(b.opposite, SUM)}", SUM)
     return Part(f"{w.fit(a, SUM)} {w.style.minus} {w.fit(b, QUOTIENT)}", SUM)
 
 
 def _negative(w: _Writer, _node: Node, inner: list[Part]) -> Part:
-    return Part(f"{w.style.minus}{w.fit(inner[0], QUOTIENT)}", SUM)
+    return w.negated(inner[0])
 
 
 def _multiply(w: _Writer, node: Node, inner: list[Part]) -> Part:
+    if any(part.opposite for part in inner):
+        positive = [part.opposite or part for part in inner]
+        product = _multiply(w, node, positive)
+        return product if all(part.opposite for part in inner) else w.negated(product)
     a, b = node.inputs
     left, right = inner
     if _is_outer(node):
@@ -290,26 +311,31 @@ def _multiply(w: _Writer, node: Node, inner: list[Part]) -> Part:
     if a.type.ndim and b.type.ndim and scalar_value(a) is None and scalar_value(b) is None:
         text = f"{_in_hadamard(w, a, left)} {w.style.times} {_in_hadamard(w, b, right)}"
         return Part(text, HADAMARD)
-    if _rank(b) < _rank(a):
-        left, right = right, left
-    if left.strength == right.strength == ATOM and right.text[0].isdigit():
-        left, right = (right, left) if not left.text[0].isdigit() else (left, right)
-        joiner = f" {w.style.dot} " if right.text[0].isdigit() else " "
-        return Part(f"{left.text}{joiner}{right.text}", PRODUCT)
-    return _juxtaposed(w, left, right)
+    return _juxtaposed(w, [(_rank(a), left), (_rank(b), right)])
 
 
-def _juxtaposed(w: _Writer, left: Part, right: Part) -> Part:
-    """Return a product of a number and a value; the number's own fraction stays in front."""
-    if right.strength == ATOM and left.strength < PRODUCT:
-        left, right = right, left
-    first = w.fit(left, PRODUCT)
-    if right.strength == QUOTIENT and not w.style.latex:
-        # a (b / c) is (a b) / c, which is how one writes it.
-        return Part(f"{first} {right.text}", QUOTIENT)
-    if right.strength == HADAMARD:
-        return Part(f"{first} {right.text}", HADAMARD)
-    return Part(f"{first} {w.fit(right, PRODUCT)}", PRODUCT)
+def _juxtaposed(w: _Writer, operands: list[tuple[int, Part]]) -> Part:
+    """Return a product of numbers and a value: numbers first, then sizes, scalars, tensors."""
+    factors: list[tuple[int, str]] = []
+    strength = PRODUCT
+    for rank, part in operands:
+        if part.factors:
+            factors += part.factors
+            continue
+        # a (b / c) is (a b) / c, which is how one writes it; so with a (b ⊙ c).
+        loose = part.strength in (QUOTIENT, HADAMARD) and rank == max(r for r, _ in operands)
+        if loose and not any(r == rank and p is not part for r, p in operands):
+            strength = part.strength
+            factors.append((9, part.text))
+        else:
+            # A factor in brackets comes after the plain ones of its kind.
+            factors.append((2 * rank + (part.strength < PRODUCT), w.fit(part, PRODUCT)))
+    factors.sort(key=lambda factor: factor[0])
+    text = factors[0][1]
+    for (_, before), (_, factor) in pairwise(factors):
+        touching = before[-1].isdigit() and before[0].isdigit() and factor[0].isdigit()
+        text += f" {w.style.dot} {factor}" if touching else f" {factor}"
+    return Part(text, strength, factors=tuple(factors) if strength == PRODUCT else ())
 
 
 def _rank(node: Node) -> int:
@@ -335,6 +361,8 @@ def _is_outer(node: Node) -> bool:
 
 def _divide(w: _Writer, node: Node, inner: list[Part]) -> Part:
     a, b = inner
+    if a.opposite is not None:
+        return w.negated(_divide(w, node, [a.opposite, b]))
     top = node.inputs[0]
     if w.style.latex:
         return Part(w.style.fraction(a.text, b.text), PRODUCT)
@@ -355,10 +383,12 @@ def _quotient(w: _Writer, top: Part, bottom: Part) -> Part:
 
 def _logistic_loss(w: _Writer, node: Node, inner: list[Part]) -> Part:
     z, y = inner
-    product = _juxtaposed(w, y, z) if not node.type.ndim else Part(
-        f"{_in_hadamard(w, node.inputs[1], y)} {w.style.times} {_in_hadamard(w, node.inputs[0], z)}"
-    )  # fmt: skip
-    return Part(f"{w.style.call('softplus', [z.text])} {w.style.minus} {product.text}", SUM)
+    if node.type.ndim:
+        left, right = (_in_hadamard(w, x, p) for x, p in zip(node.inputs, inner, strict=True))
+        product = f"{right} {w.style.times} {left}"
+    else:
+        product = _juxtaposed(w, [(2, y), (2, z)]).text
+    return Part(f"{w.style.call('softplus', [z.text])} {w.style.minus} {product}", SUM)
 
 
 def _power(w: _Writer, node: Node, inner: list[Part]) -> Part:
@@ -369,6 +399,9 @@ def _power(w: _Writer, node: Node, inner: list[Part]) -> Part:
 
 
 def _matmul(w: _Writer, node: Node, inner: list[Part]) -> Part:
+    if any(part.opposite for part in inner):
+        product = _matmul(w, node, [part.opposite or part for part in inner])
+        return product if all(part.opposite for part in inner) else w.negated(product)
     left, right = (w.fit(part, PRODUCT) for part in inner)
     if node.inputs[0].type.ndim == 1:
         left = w.style.transpose(w.fit(inner[0], ATOM))
@@ -406,12 +439,22 @@ def _axes_text(axes: object) -> str:
     return str(axes)
 
 
-def _slice(w: _Writer, node: Node, inner: list[Part]) -> Part:
+def _squeeze(w: _Writer, node: Node, inner: list[Part]) -> Part:
+    x = node.inputs[0]
+    if x.op.name == "slice" and inner[0].weight:
+        return _slice(w, x, [w.parts[x.inputs[0]]], node.attrs["axes"])
+    return inner[0]
+
+
+def _slice(w: _Writer, node: Node, inner: list[Part], dropped: Sequence[int] = ()) -> Part:
     keys = []
     attrs, whole = node.attrs, node.inputs[0].type.shape
-    for dim, start, size, step in zip(
-        whole, attrs["start"], attrs["size"], attrs["step"], strict=True
+    for axis, (dim, start, size, step) in enumerate(
+        zip(whole, attrs["start"], attrs["size"], attrs["step"], strict=True)
     ):
+        if axis in dropped:
+            keys.append(str(start))
+            continue
         stop = start + step * size
         first = "" if start == 0 else str(start)
         last = "" if stop == dim else str(stop)
@@ -445,6 +488,7 @@ _RULES: dict[str, Callable[[_Writer, Node, list[Part]], Part]] = {
     "slice": _slice,
     "gather": _gather,
     **dict.fromkeys(_SILENT, _silent),
+    "squeeze": _squeeze,
 }
 
 
