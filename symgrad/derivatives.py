@@ -148,6 +148,15 @@ def _matching(values: Any, like: list[Tensor], single: bool, what: str) -> list[
     return out
 
 
+def _seeds(nodes: list[Node], values: list[Tensor]) -> dict[Node, Node]:
+    """Return the value for each node; those of a node that is listed twice are added."""
+    seeds: dict[Node, Node] = {}
+    for node, value in zip(nodes, values, strict=True):
+        known = seeds.get(node)
+        seeds[node] = value.node if known is None else (Tensor(known) + value).node
+    return seeds
+
+
 def vjp(y: Any, wrt: Any, cotangents: Any, *, disconnected: str = "zeros") -> Any:
     """Return the vector-Jacobian product: cotangents pulled back from ``y`` to ``wrt``.
 
@@ -165,10 +174,7 @@ def vjp(y: Any, wrt: Any, cotangents: Any, *, disconnected: str = "zeros") -> An
     _real(outputs, "the tensor to differentiate,")
     _real(targets, "wrt:")
     given = _matching(cotangents, outputs, one_output, "cotangents")
-    seeds: dict[Node, Node] = {}
-    for output, g in zip(outputs, given, strict=True):
-        known = seeds.get(output.node)
-        seeds[output.node] = g.node if known is None else (Tensor(known) + g).node
+    seeds = _seeds([output.node for output in outputs], given)
     return _shaped(_gradients(seeds, targets, disconnected, of=None), single)
 
 
@@ -189,7 +195,7 @@ def jvp(y: Any, wrt: Any, tangents: Any) -> Any:
     _real(targets, "wrt:")
     given = _matching(tangents, targets, single, "tangents")
     moved = _stable([o.node for o in outputs], [t.node for t in targets])
-    seeds = {moved.get(x.node, x.node): t.node for x, t in zip(targets, given, strict=True)}
+    seeds = _seeds([moved.get(x.node, x.node) for x in targets], given)
     images = [moved.get(o.node, o.node) for o in outputs]
     pushed = push_forward(images, seeds)
     results = [Tensor(pushed.get(o) or reverse.zeros(o)) for o in images]

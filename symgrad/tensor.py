@@ -502,7 +502,9 @@ def _as_dtype(op: str, value: Any, dtype: DType) -> Tensor:
     return as_tensor(value, dtype)
 
 
-_NO_BOOL = frozenset({"add", "subtract", "multiply", "negative", "absolute", "sign"})
+_NO_BOOL = frozenset(
+    {"add", "subtract", "multiply", "negative", "absolute", "sign", "floor_divide", "remainder"}
+)
 
 
 def elementwise(op: str | Op, *values: Any) -> Tensor:

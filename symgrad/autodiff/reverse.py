@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from symgrad.ir.node import Node
 from symgrad.ir.origin import using
 from symgrad.ir.walk import reachable
-from symgrad.ops.shape import full_like_shape, sum_to
+from symgrad.ops.shape import full_like_shape, sum_to, zeros_like
 from symgrad.tensor import Tensor
 
 
@@ -119,6 +119,8 @@ def scaled(g: Tensor, partial: Tensor | float) -> Tensor:
     """Return ``g * partial``, where a partial derivative of 1 or -1 needs no product."""
     if isinstance(partial, Tensor):
         return g * partial
+    if partial == 0:
+        return zeros_like(g)
     return g if partial == 1 else -g if partial == -1 else g * partial
 
 

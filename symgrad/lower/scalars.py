@@ -31,12 +31,44 @@ def softplus(x):
     "logistic_loss": '''
 def logistic_loss(z, y):
     """Return -y log σ(z) - (1 - y) log(1 - σ(z)) without overflow."""
-    return np.maximum(z, T(0)) - z * y + np.log1p(np.exp(-np.abs(z)))
+    return (z * (T(1) - y) if z > 0 else -z * y) + np.log1p(np.exp(-np.abs(z)))
 ''',
     "relu": '''
 def relu(x):
     """Return max(x, 0)."""
     return np.maximum(x, T(0))
+''',
+    "exp2": '''
+def exp2(x):
+    """Return 2 ** x."""
+    return T(np.exp2(np.float64(x)))
+''',
+    "log2": '''
+def log2(x):
+    """Return the logarithm to base 2."""
+    return T(np.log2(np.float64(x)))
+''',
+    "floor_divide": '''
+def floor_divide(a, b):
+    """Return floor(a / b), exact where the quotient is rounded, as NumPy has it."""
+    if b == 0:
+        return a / b
+    rest = np.fmod(a, b)
+    quotient = (a - rest) / b
+    if rest != 0 and (b < 0) != (rest < 0):
+        quotient -= T(1)
+    if quotient == 0:
+        return np.copysign(T(0), a / b)
+    whole = np.floor(quotient)
+    return whole + T(1) if quotient - whole > T(0.5) else whole
+''',
+    "remainder": '''
+def remainder(a, b):
+    """Return a - b floor(a / b), with the sign of b, as NumPy has it."""
+    rest = np.fmod(a, b)
+    if rest == 0:
+        return np.copysign(T(0), b)
+    return rest + b if (b < 0) != (rest < 0) else rest
 ''',
     "erf": '''
 def erf(x):
@@ -112,7 +144,7 @@ def scalar_code(node: Node, operands: list[str]) -> tuple[str, str | None]:
 
     def function(match: re.Match[str]) -> str:
         name = match[1]
-        if name in HELPERS:
+        if name in HELPERS and dtype.kind == "f":
             used.append(name)
             return f"{helper_name(name, dtype)}("
         return f"np.{_RENAMED.get(name, name)}("

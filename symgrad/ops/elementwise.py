@@ -68,7 +68,7 @@ def entry(
             scalar=scalar,
             floats=floats,
             samples=elementwise_samples(domains),
-            **record,
+            **{"summary": f"`np.{name}`, elementwise.", **record},
         )
     )
     arity = len(domains)
@@ -129,10 +129,10 @@ remainder = entry(
 )  # fmt: skip
 
 
-def _power_base(y: Tensor, a: Tensor, b: Tensor) -> Tensor:
+def _power_base(y: Tensor, a: Tensor, b: Tensor) -> Tensor | int:
     exponent = scalar_value(b.node)
     if exponent is not None:
-        return exponent * power(a, exponent - 1)
+        return exponent * power(a, exponent - 1) if exponent else 0
     # 0 ** 0 is 1 whatever the base, so there its derivative is 0 and not 0 * inf.
     return where(b == 0, 0.0, b * power(a, b - 1))
 
@@ -149,7 +149,7 @@ _power = entry(
 )  # fmt: skip
 
 
-@implements(np.power, np.float_power)
+@implements(np.power)
 def power(base: Any, exponent: Any) -> Tensor:
     """Return ``base ** exponent``, as `numpy.power`; a negative integer power needs floats."""
     integers = common_dtype("power", [base, exponent]).kind != "f"
@@ -162,6 +162,12 @@ def power(base: Any, exponent: Any) -> Tensor:
             )
         )
     return _power(base, exponent)
+
+
+@implements(np.float_power)
+def float_power(base: Any, exponent: Any) -> Tensor:
+    """Return ``base ** exponent`` in float64, as `numpy.float_power`."""
+    return power(as_tensor(base).astype(FLOAT64), as_tensor(exponent).astype(FLOAT64))
 
 
 def _is_natural(exponent: Tensor | int) -> bool:
@@ -258,8 +264,15 @@ softplus = entry(
     text="softplus({0})", latex=r"\operatorname{{softplus}}({0})",
     summary="Return log(1 + exp(x)), never overflowing.",
 )  # fmt: skip
+
+
+def _logistic_loss(z: Array, y: Array) -> Array:
+    # Not max(z, 0) - z y: at z = inf that would be inf - inf.
+    return np.where(z > 0, z * (1 - y), -z * y) + np.log1p(np.exp(-np.abs(z)))
+
+
 logistic_loss = entry(
-    "logistic_loss", lambda z, y: np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z))),
+    "logistic_loss", _logistic_loss,
     [lambda loss, z, y: sigmoid(z) - y, lambda loss, z, y: -z], scalar="logistic_loss({0}, {1})",
     domain=[reals(), reals(0.1, 0.9)],
     summary="Return -y log σ(z) - (1 - y) log(1 - σ(z)) from the logit z, accurate for any z.",
@@ -296,7 +309,7 @@ erfc = entry(
 
 absolute = entry(
     "absolute", np.absolute, [lambda y, x: sign(x)], scalar="abs({0})", domain=nonzero(),
-    floats=False, numpy=[np.fabs], text="|{0}|", latex=r"\left|{0}\right|", kinks="|x|'(0) = 0",
+    floats=False, text="|{0}|", latex=r"\left|{0}\right|", kinks="|x|'(0) = 0",
 )  # fmt: skip
 sign: Function = entry(
     "sign", np.sign, [None], scalar="sign({0})", domain=nonzero(), floats=False,
@@ -342,9 +355,12 @@ def clip(
     low, high = (a_min if min is None else min), (a_max if max is None else max)
     if low is None and high is None:
         return as_tensor(x)
-    if low is None:
-        return _clip(x, -math.inf, high)
-    return _clip(x, low, math.inf if high is None else high)
+    dtype = common_dtype("clip", [x, *[bound for bound in (low, high) if bound is not None]])
+    if dtype.kind == "f":
+        least, most = -math.inf, math.inf
+    else:
+        least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+    return _clip(x, least if low is None else low, most if high is None else high)
 
 
 # Rounding
@@ -354,17 +370,45 @@ floor = entry("floor", np.floor, [None], scalar="floor({0})", text="⌊{0}⌋",
               latex=r"\left\lfloor {0} \right\rfloor", why_zero=_ROUNDING)  # fmt: skip
 ceil = entry("ceil", np.ceil, [None], scalar="ceil({0})", text="⌈{0}⌉",
              latex=r"\left\lceil {0} \right\rceil", why_zero=_ROUNDING)  # fmt: skip
-trunc = entry("trunc", np.trunc, [None], scalar="trunc({0})", numpy=[np.fix], why_zero=_ROUNDING)
+trunc = entry("trunc", np.trunc, [None], scalar="trunc({0})", why_zero=_ROUNDING)
 rint = entry("rint", np.rint, [None], scalar="rint({0})", text="round({0})", why_zero=_ROUNDING)
+
+
+def _whole(rounding: Function, *numpy: object) -> Function:
+    """Return a rounding function that leaves integers as they are, as NumPy 2 does."""
+
+    @implements(*numpy)
+    def function(x: Any) -> Tensor:
+        tensor = as_tensor(x)
+        return tensor if tensor.dtype.kind == "i" else rounding(tensor)
+
+    function.__name__ = function.__qualname__ = rounding.__name__
+    function.__doc__ = rounding.__doc__
+    return function
+
+
+floor = _whole(floor, np.floor)
+ceil = _whole(ceil, np.ceil)
+trunc = _whole(trunc, np.trunc, np.fix)
+
+
+@implements(np.fabs)
+def fabs(x: Any) -> Tensor:
+    """Return ``|x|`` as a float, as `numpy.fabs`."""
+    tensor = as_tensor(x)
+    return absolute(tensor if tensor.type.is_float else tensor.astype(FLOAT64))
 
 
 @implements(np.round, np.around)
 def round(x: Any, decimals: int = 0) -> Tensor:
     """Return ``x`` rounded to ``decimals`` digits, half to even; the derivative is zero."""
+    tensor = as_tensor(x)
+    if tensor.dtype.kind == "i" and decimals >= 0:
+        return tensor
     if decimals == 0:
-        return rint(x)
+        return rint(tensor)
     scale = 10.0**decimals
-    return rint(multiply(x, scale)) / scale
+    return rint(multiply(tensor, scale)) / scale
 
 
 # Comparison and logic

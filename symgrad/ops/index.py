@@ -230,7 +230,8 @@ def one_hot(labels: Any, size: Dim, dtype: object = "float64") -> Tensor:
 @implements("getitem")
 def getitem(x: Tensor, key: Any) -> Tensor:
     """Return ``x[key]`` by NumPy's rules for integers, slices, None, ... and integer arrays."""
-    keys = _full_key(x, key)
+    parts = [_part(x, k) for k in (key if isinstance(key, tuple) else (key,))]
+    keys = _full_key(x, parts)
     windows: list[tuple[Dim, Dim, int]] = []
     dropped: list[int] = []
     arrays: dict[int, Tensor] = {}
@@ -253,7 +254,7 @@ def getitem(x: Tensor, key: Any) -> Tensor:
     )  # fmt: skip
     view = take_window(x, start, size, step)
     if arrays:
-        return _advanced(view, keys, arrays, dropped)
+        return _advanced(view, keys, arrays, dropped, _adjacent(parts))
     view = squeeze(view, tuple(dropped)) if dropped else view
     kept = [k for k in keys if k is None or isinstance(k, slice)]
     return expand_dims(view, tuple(i for i, k in enumerate(kept) if k is None))
@@ -263,9 +264,8 @@ def _fail(x: Tensor, what: str, fix: str = "") -> NoReturn:
     raise errors.ValueRangeError(errors.worded(f"index of {x!r}: {what}", made_at=here(), fix=fix))
 
 
-def _full_key(x: Tensor, key: Any) -> list[Any]:
-    """Return one entry per axis of ``x`` (None between them): no ellipsis, arrays as tensors."""
-    keys = [_part(x, k) for k in (key if isinstance(key, tuple) else (key,))]
+def _full_key(x: Tensor, keys: list[Any]) -> list[Any]:
+    """Return one entry per axis of ``x`` (None between them), without an ellipsis."""
     used = len([k for k in keys if k is not None and k is not Ellipsis])
     if used > x.ndim:
         _fail(x, f"{used} indices for {x.ndim} axes")
@@ -344,7 +344,11 @@ def _bound(bound: Any, dim: Dim) -> Dim:
 
 
 def _advanced(
-    view: Tensor, keys: list[Any], arrays: dict[int, Tensor], dropped: list[int]
+    view: Tensor,
+    keys: list[Any],
+    arrays: dict[int, Tensor],
+    dropped: list[int],
+    consecutive: bool,
 ) -> Tensor:
     """Index by integer arrays. Integers beside arrays are arrays too, as NumPy has it."""
     for axis in dropped:
@@ -352,7 +356,6 @@ def _advanced(
         arrays[axis] = as_tensor(0, INT64)
     order = sorted(arrays)
     indices = [arrays[axis] for axis in order]
-    consecutive = _adjacent(keys)
     target = order[0] if consecutive else 0
     rest = [axis for axis in range(view.ndim) if axis not in arrays]
     moved = transpose(view, [*rest[:target], *order, *rest[target:]])
@@ -368,7 +371,7 @@ def _is_advanced(key: Any) -> bool:
 
 
 def _adjacent(keys: list[Any]) -> bool:
-    """Return whether the integer indices stand side by side, with no slice or None between."""
+    """Return whether the integer indices stand side by side: no slice, None or ... between."""
     positions = [i for i, k in enumerate(keys) if _is_advanced(k)]
     return positions[-1] - positions[0] == len(positions) - 1
 

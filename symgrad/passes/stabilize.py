@@ -118,13 +118,18 @@ def _softmax(node: Node, keep: frozenset[Node]) -> tuple[Node, str] | None:
 
 def _squared_root(node: Node, keep: frozenset[Node]) -> tuple[Node, str] | None:
     """Recognise the square of the root of a sum of squares, whose derivative at 0 is lost."""
-    root, exponent = node.inputs
-    if scalar_value(exponent) != 2 or root in keep or not _is_root(root):
+    base, exponent = node.inputs
+    if scalar_value(exponent) != 2 or base in keep:
         return None
-    x = root.inputs[0]
-    if not _is_nonnegative(x):
-        return None
-    return x, "sqrt(sum(x ** 2)) ** 2 -> sum(x ** 2)"
+    if _is_root(base) and _is_nonnegative(base.inputs[0]):
+        return base.inputs[0], "sqrt(sum(x ** 2)) ** 2 -> sum(x ** 2)"
+    if base.op.name == "multiply":
+        for a, root in (base.inputs, base.inputs[::-1]):
+            if root not in keep and _is_root(root) and _is_nonnegative(root.inputs[0]):
+                # Not a ** 2: that may overflow where a times the root does not.
+                out = Tensor(a) * Tensor(root.inputs[0]) * Tensor(a)
+                return out.node, "(a sqrt(sum(x ** 2))) ** 2 -> a ** 2 sum(x ** 2)"
+    return None
 
 
 def _is_root(node: Node) -> bool:

@@ -8,6 +8,7 @@ name, so that text stays linear in the graph however deep or shared it is.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -323,19 +324,36 @@ def _juxtaposed(w: _Writer, operands: list[tuple[int, Part]]) -> Part:
             factors += part.factors
             continue
         # a (b / c) is (a b) / c, which is how one writes it; so with a (b ⊙ c).
-        loose = part.strength in (QUOTIENT, HADAMARD) and rank == max(r for r, _ in operands)
-        if loose and not any(r == rank and p is not part for r, p in operands):
+        others = [(r, p) for r, p in operands if p is not part]
+        loose = part.strength == QUOTIENT and all(
+            r <= rank and p.strength != QUOTIENT for r, p in others
+        )
+        if loose or (part.strength == HADAMARD and all(r < rank for r, _ in others)):
             strength = part.strength
             factors.append((9, part.text))
         else:
             # A factor in brackets comes after the plain ones of its kind.
             factors.append((2 * rank + (part.strength < PRODUCT), w.fit(part, PRODUCT)))
-    factors.sort(key=lambda factor: factor[0])
+    factors = _gathered(w, sorted(factors, key=lambda factor: factor[0]))
     text = factors[0][1]
     for (_, before), (_, factor) in pairwise(factors):
         touching = before[-1].isdigit() and before[0].isdigit() and factor[0].isdigit()
         text += f" {w.style.dot} {factor}" if touching else f" {factor}"
     return Part(text, strength, factors=tuple(factors) if strength == PRODUCT else ())
+
+
+def _gathered(w: _Writer, factors: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Return factors with a name that occurs several times written once, as a power."""
+    counts = Counter(text for _, text in factors)
+    return [
+        (kind, w.style.power(text, str(counts[text])) if _repeats(text, counts[text]) else text)
+        for kind, text in dict.fromkeys(factors)
+        for _ in range(1 if _repeats(text, counts[text]) else counts[text])
+    ]
+
+
+def _repeats(text: str, count: int) -> bool:
+    return count > 1 and text.isidentifier()
 
 
 def _rank(node: Node) -> int:
