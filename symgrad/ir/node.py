@@ -80,7 +80,8 @@ class Node:
 
     def with_inputs(self, inputs: tuple[Node, ...]) -> Node:
         """Return this op on other inputs of the same types, or this node when they are its own."""
-        if all(a is b for a, b in zip(inputs, self.inputs, strict=True)):
+        # Nodes compare by identity, and so do tuples of them.
+        if inputs == self.inputs:
             return self
         return Node(self.op, inputs, self.attrs, self.type, self.origin)
 

@@ -6,7 +6,7 @@ import ast
 import linecache
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -122,6 +122,16 @@ def using(origin: Origin) -> Iterator[None]:
     token = _forced.set(origin)
     try:
         yield
+    finally:
+        _forced.reset(token)
+
+
+@contextmanager
+def following() -> Iterator[Callable[[Origin], object]]:
+    """Yield a function that sets the origin of nodes made from then on, inside the block."""
+    token = _forced.set(_forced.get())
+    try:
+        yield _forced.set
     finally:
         _forced.reset(token)
 

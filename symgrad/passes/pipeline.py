@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from symgrad.errors import ArgumentError
 from symgrad.ir.graph import Graph, verify
+from symgrad.ir.node import Node
 from symgrad.passes.cse import cse
 from symgrad.passes.factor import factor
 from symgrad.passes.fold_constants import fold_constants
@@ -57,9 +58,16 @@ def optimize(graph: Graph, *, without: Iterable[str] = (), check: bool = False) 
     if unknown:
         raise ArgumentError(f"no pass is called {unknown[0]!r}; there are: {', '.join(NAMES)}")
     start = graph.replaced(graph.outputs, provenance={node: node for node in graph.nodes})
+    idle: dict[str, tuple[Node, ...]] = {}
     for stage in PIPELINE:
-        if stage.__name__ not in skipped:
-            start = stage(start)
-            if check:
-                verify(start, stage.__name__)
+        name = stage.__name__
+        if name in skipped or idle.get(name) == start.outputs:
+            # It changed nothing the last time, and nothing has changed since.
+            continue
+        before = start.outputs
+        start = stage(start)
+        if start.outputs == before:
+            idle[name] = before
+        if check:
+            verify(start, name)
     return start

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from symgrad.ir.graph import Entry, Graph
 from symgrad.ir.node import Node
-from symgrad.ir.origin import using
+from symgrad.ir.origin import following
 
 Visit = Callable[[Node, Node], "tuple[Node, str] | None"]
 """From a node on rebuilt inputs (and the node it was) to its replacement and what was done."""
@@ -50,15 +50,16 @@ def rebuild(graph: Graph, visit: Visit, stage: str, ledger: Ledger | None = None
     """
     ledger = ledger or Ledger(stage)
     image: dict[Node, Node] = {}
-    for node in graph.nodes:
-        moved = node.with_inputs(tuple(image[x] for x in node.inputs))
-        with using(node.origin):
+    with following() as set_origin:
+        for node in graph.nodes:
+            moved = node.with_inputs(tuple([image[x] for x in node.inputs]))
+            set_origin(node.origin)
             replacement = visit(moved, node)
-        if replacement is None:
-            image[node] = moved
-            continue
-        image[node], action = replacement
-        ledger.note(action, node)
+            if replacement is None:
+                image[node] = moved
+                continue
+            image[node], action = replacement
+            ledger.note(action, node)
     before = graph.provenance or {node: node for node in graph.nodes}
     return graph.replaced(
         [image[node] for node in graph.outputs],

@@ -29,6 +29,9 @@ _OPERATORS: dict[type[ast.AST], str] = {
 }
 _CONSTANT_NAMES = frozenset({"c", "d"})
 
+_CONSTANTS = frozenset({"constant", "broadcast_to", "expand_dims", "reshape"})
+"""The ops that a constant, as `scalar_value` sees it, may start with."""
+
 Bindings = Mapping[str, Node]
 
 
@@ -65,6 +68,19 @@ class Rule:
     left: Applied
     right: Pattern
     finite_only: bool = False
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The ops that must be among the operands for the rule to fit: a quick first look."""
+        return frozenset(p.op for p in self.left.operands if isinstance(p, Applied))
+
+    @property
+    def needs_number(self) -> bool:
+        """Whether one operand must be a constant."""
+        return any(
+            isinstance(p, Number) or (isinstance(p, Variable) and p.name in _CONSTANT_NAMES)
+            for p in self.left.operands
+        )
 
 
 def rules(text: str, finite_only: bool = False) -> list[Rule]:
@@ -160,13 +176,21 @@ class Rewriter:
     """Rules sorted by the op at their root, applied to one node at a time."""
 
     def __init__(self, listed: Iterable[Rule]):
-        self.by_op: dict[str, list[Rule]] = {}
+        self.by_op: dict[str, list[tuple[frozenset[str], bool, Rule]]] = {}
         for rule in listed:
-            self.by_op.setdefault(rule.left.op, []).append(rule)
+            entry = (rule.needs, rule.needs_number, rule)
+            self.by_op.setdefault(rule.left.op, []).append(entry)
 
     def __call__(self, node: Node, keep: frozenset[Node] = frozenset()) -> tuple[Node, str] | None:
         """Return what the first rule that fits makes of ``node``, and the rule's text."""
-        for rule in self.by_op.get(node.op.name, ()):
+        candidates = self.by_op.get(node.op.name)
+        if candidates is None:
+            return None
+        operands = {x.op.name for x in node.inputs}
+        number = not _CONSTANTS.isdisjoint(operands)
+        for needs, needs_number, rule in candidates:
+            if not needs <= operands or (needs_number and not number):
+                continue
             for bound in matches(rule.left, node, {}, keep - {node}):
                 result = build(rule.right, bound, node)
                 if result.dtype == node.type.dtype:

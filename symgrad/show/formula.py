@@ -121,6 +121,7 @@ class _Writer:
         self.taken = {self.style.name(name) for name in self.user_names.values()}
         self.deltas = _delta_names(graph, self.taken, style)
         self.constants = 0
+        self.fresh: Counter[str] = Counter()
 
     def write(self) -> Formula:
         for node in self.graph.nodes:
@@ -183,10 +184,10 @@ class _Writer:
         return count > 1
 
     def _fresh(self, letter: str) -> str:
-        number = 1
-        while self.style.name(f"{letter}{number}") in self.taken:
+        number = self.fresh[letter] + 1
+        while (name := self.style.name(f"{letter}{number}")) in self.taken:
             number += 1
-        name = self.style.name(f"{letter}{number}")
+        self.fresh[letter] = number
         self.taken.add(name)
         return name
 

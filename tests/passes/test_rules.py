@@ -86,7 +86,8 @@ def test_simplify_rules_hold_for_every_value(rule: Rule, dtype: str) -> None:
     """
     eps = float(np.finfo(dtype).eps)
     for inputs, left, right in instances(rule, dtype):
-        arrays = grid(inputs, VALUES)
+        largest = float(np.finfo(dtype).max)
+        arrays = grid(inputs, [*VALUES, largest, -largest])
         a, b = evaluate(inputs, [left, sg.broadcast_to(right, left.shape)], *arrays)
         assert a.dtype == b.dtype
         exact = in_high_precision(rule, inputs, left, arrays)

@@ -1,0 +1,252 @@
+"""Generated code: deterministic, readable, fused; and where compiling would take too long."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from textwrap import dedent
+from typing import Any
+
+import numpy as np
+import pytest
+
+import symgrad as sg
+from symgrad.backends import numba, program_for
+from symgrad.backends.lowered import lowered
+from symgrad.backends.numba import NumbaProgram, kernel_module
+from symgrad.backends.numpy import NumpyProgram
+from symgrad.ir.graph import Graph
+from symgrad.ir.types import Array
+from symgrad.lower.emit import Source
+from symgrad.tensor import Tensor
+
+
+def source(inputs: list[Tensor], outputs: list[Any]) -> Source:
+    return lowered(sg.optimize(Graph(inputs, outputs)))
+
+
+def code(inputs: list[Tensor], outputs: list[Any]) -> str:
+    """Return the source without the comments that hold this file's own lines."""
+    return re.sub(r" *# test_emit\.py:.*\n", "", source(inputs, outputs).body)
+
+
+def agrees(inputs: list[Tensor], outputs: list[Any], *values: Array) -> None:
+    """Assert that the source, as it stands, computes in Python what the reference computes."""
+    found = source(inputs, outputs)
+    space: dict[str, Any] = {"np": np}
+    for text in (*found.helpers.values(), found.returning_tuple):
+        exec(text, space)
+    got = space["kernel"](*values, *found.constants)
+    expected = sg.compile(inputs, outputs, backend="numpy")(*values)
+    for a, b in zip(got, expected if len(outputs) > 1 else [expected], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-13)
+
+
+def squares() -> tuple[list[Tensor], list[Any]]:
+    x, y = sg.matrix("x", ("n", 4)), sg.matrix("y", ("n", 4))
+    loss = sg.sum((x - y) ** 2)
+    return [x, y], [loss, sg.grad(loss, x)]
+
+
+def softmax_row() -> tuple[list[Tensor], list[Any]]:
+    x = sg.vector("x", "n")
+    return [x], [sg.nn.softmax(x)]
+
+
+def product() -> tuple[list[Tensor], list[Any]]:
+    x, W = sg.matrix("x", ("n", 3)), sg.matrix("W", (3, 2))
+    y = x @ W
+    return [x, W], [y, sg.vjp(sg.sum(y**2), W, sg.constant(1.0))]
+
+
+def test_elementwise_and_reduction() -> None:
+    assert code(*squares()) == dedent(
+        """\
+        def kernel(x, y):
+            n = x.shape[0]
+
+            grad_subtract = np.empty((n, 4), np.float64)
+            loss = 0.0
+            for i in range(n):
+                for j in range(4):
+                    t1 = x[i, j] - y[i, j]
+                    t2 = 2.0 * t1
+                    grad_subtract[i, j] = t2
+                    t3 = t1 * t1
+                    loss += t3
+            return loss, grad_subtract
+        """
+    )
+
+
+def test_softmax() -> None:
+    assert code(*softmax_row()) == dedent(
+        """\
+        def kernel(x):
+            n = x.shape[0]
+
+            max = -np.inf
+            for i in range(n):
+                max = np.maximum(max, x[i])
+
+            exp = np.empty((n,), np.float64)
+            t1 = np.isinf(max)
+            t2 = 0.0 if t1 else max
+            total = 0.0
+            for i in range(n):
+                t3 = x[i] - t2
+                t4 = np.exp(t3)
+                exp[i] = t4
+                total += t4
+
+            divide = np.empty((n,), np.float64)
+            for i in range(n):
+                t5 = exp[i] / total
+                divide[i] = t5
+            return divide
+        """
+    )
+
+
+def test_matmul_with_a_transpose() -> None:
+    assert code(*product()) == dedent(
+        """\
+        def kernel(x, W):
+            n = x.shape[0]
+
+            y = np.empty((n, 2), np.float64)
+            np.dot(x, W, y)
+
+            product = np.empty((3, 2), np.float64)
+            np.dot(x.T, y, product)
+
+            grad_W = np.empty((3, 2), np.float64)
+            for i in range(3):
+                for j in range(2):
+                    t1 = 2.0 * product[i, j]
+                    grad_W[i, j] = t1
+            return y, grad_W
+        """
+    )
+
+
+@pytest.mark.parametrize("build", [squares, softmax_row, product])
+def test_same_program_same_bytes(build: Callable[[], tuple[list[Tensor], list[Any]]]) -> None:
+    (inputs, outputs), again = build(), build()
+    first, second = source(inputs, outputs), source(*again)
+    assert first == second
+    graphs = sg.optimize(Graph(inputs, outputs)), sg.optimize(Graph(*again))
+    assert kernel_module(graphs[0], first) == kernel_module(graphs[1], second)
+
+
+def test_the_source_runs_without_a_compiler() -> None:
+    rng = np.random.default_rng(0)
+    agrees(*squares(), rng.normal(size=(3, 4)), rng.normal(size=(3, 4)))
+    agrees(*softmax_row(), rng.normal(size=5))
+    agrees(*product(), rng.normal(size=(5, 3)), rng.normal(size=(3, 2)))
+
+
+def test_each_step_has_the_users_own_line() -> None:
+    x = sg.vector("x", "n")
+    shifted = x - sg.mean(x)
+    body = source([x], [shifted]).body
+    lines = re.findall(r"# test_emit\.py:\d+  (.*)", body)
+    assert lines
+    assert set(lines) == {"shifted = x - sg.mean(x)"}
+
+
+FUSION = [
+    (lambda x, y: [sg.exp(x) * y + x], 1),
+    (lambda x, y: [x + y, x - y, sg.sum(x * y), sg.max(x), sg.sum(x, axis=1)], 1),
+    (lambda x, y: [sg.sum(x * y, axis=1) + 1], 2),
+    (lambda x, y: [sg.sum(x, axis=0), sg.sum(x * x, axis=0)], 1),
+    (lambda x, y: [x - sg.max(x)], 2),
+    (lambda x, y: [x.T[::-1, 1:] + 1], 1),
+    (lambda x, y: [sg.mean((x - y) ** 2), sg.grad(sg.mean((x - y) ** 2), x)], 2),
+    (lambda x, y: [x @ y.T], 1),
+    (lambda x, y: [sg.tanh(x @ y.T) * 2], 2),
+    (lambda x, y: [sg.where(x > y, x, y), sg.nn.relu(x)], 1),
+]  # type: list[tuple[Callable[[Tensor, Tensor], list[Any]], int]]
+
+
+@pytest.mark.parametrize(("build", "most"), FUSION)
+def test_fusion(build: Callable[[Tensor, Tensor], list[Any]], most: int) -> None:
+    """Loops over one space are one loop; what a person would join is joined."""
+    x, y = sg.matrix("x", ("n", "m")), sg.matrix("y", ("n", "m"))
+    outputs = build(x, y)
+    steps = source([x, y], outputs).steps
+    assert len([step for step in steps if not step.startswith("scalars")]) <= most, steps
+    rng = np.random.default_rng(0)
+    agrees([x, y], outputs, rng.normal(size=(3, 4)), rng.normal(size=(3, 4)))
+
+
+def test_views_are_not_copied() -> None:
+    x = sg.matrix("x", ("n", "m"))
+    body = source([x], [sg.sum(sg.expand_dims(x.T[1:], 0) * 2)]).body
+    assert "np.empty" not in body
+    assert ".copy()" not in body
+
+
+def test_one_value_used_twice_is_computed_once() -> None:
+    x = sg.vector("x", "n")
+    e = sg.exp(x)
+    body = source([x], [e * e, sg.sum(e), e + 1]).body
+    assert body.count("np.exp(") == 1
+
+
+def test_float32_sums_are_kept_in_float64() -> None:
+    x = sg.vector("x", "n", "float32")
+    f = sg.compile(x, [sg.sum(x), sg.mean(x)])
+    given = np.full(3_000_000, 0.1, "float32")
+    total, mean = f(given)
+    assert total.dtype == mean.dtype == np.float32
+    assert total == pytest.approx(3_000_000 * float(np.float32(0.1)), rel=1e-7)
+    assert mean == pytest.approx(0.1, rel=1e-6)
+
+
+def test_user_names_survive_next_to_each_other() -> None:
+    n, t1, i = sg.vector("n", "n"), sg.vector("t1", "n"), sg.vector("i", "n")
+    agrees([n, t1, i], [n * t1 + i], np.ones(3), np.full(3, 2.0), np.full(3, 3.0))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("m", "m_2"), ("m_2", "m"), ("nn", "n"), ("x", "x_2"), ("t1", "i")]
+)
+def test_sizes_whose_names_look_alike(first: str, second: str) -> None:
+    """A tensor called m makes the size m another name in the source, perhaps one that is taken."""
+    a = sg.tensor(first, (first, second))
+    x = sg.tensor("x0", (first, second))
+    agrees([a, x], [a[::-1, ::-1] + x[1:, :1].shape[0]], np.ones((2, 3)), np.zeros((2, 3)))
+
+
+def chain(length: int) -> tuple[Tensor, Tensor]:
+    x = y = sg.scalar("x")
+    for _ in range(length):
+        y = sg.sin(y)
+    return x, y
+
+
+def test_a_huge_program_is_not_compiled() -> None:
+    x, y = chain(3100)
+    f = sg.compile(x, y)
+    assert isinstance(f.program, NumpyProgram)
+    expected = 1.0
+    for _ in range(3100):
+        expected = float(np.sin(expected))
+    assert f(1.0) == pytest.approx(expected, rel=1e-12)
+    assert f.source.count("np.sin") == 3100
+
+
+def test_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = sg.optimize(Graph([(xy := chain(9))[0]], [xy[1]]))
+    monkeypatch.setattr(numba, "LARGEST", 10)
+    assert isinstance(program_for(graph, "numba"), NumbaProgram)
+    monkeypatch.setattr(numba, "LARGEST", 9)
+    assert isinstance(program_for(graph, "numba"), NumpyProgram)
+
+
+def test_a_deep_chain_in_a_loop_is_lowered_without_recursion() -> None:
+    x = y = sg.vector("x", "n")
+    for _ in range(2000):
+        y = sg.sin(y)
+    assert source([x], [y]).body.count("np.sin(") == 2000
