@@ -21,9 +21,7 @@ def page() -> str:
     """Return the page."""
     rows = [_row(op) for op in registered() if op.name not in ("input", "constant", "size", "iota")]
     head = "| op | meaning | derivative, times the cotangent g | at kinks, or why it is zero |"
-    names = sorted(
-        f"`{f.__name__}`" for f in FUNCTIONS if callable(f) and hasattr(f, "__name__")
-    )
+    names = sorted(f"`{f.__name__}`" for f in FUNCTIONS if callable(f) and hasattr(f, "__name__"))
     return "\n".join(
         [
             "# Ops",

@@ -105,8 +105,9 @@ from symgrad.ops.shape import (
     zeros_like,
 )
 from symgrad.passes.pipeline import optimize
-from symgrad.show.formula import latex, pretty
+from symgrad.pretty import latex, pretty
 from symgrad.tensor import Printers, Tensor, constant
+from symgrad.trace import value_and_grad
 
 abs = absolute
 Printers.pretty, Printers.latex = staticmethod(pretty), staticmethod(latex)
@@ -236,6 +237,7 @@ __all__ = [
     "trace",
     "transpose",
     "trunc",
+    "value_and_grad",
     "var",
     "vdot",
     "vector",

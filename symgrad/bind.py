@@ -50,7 +50,7 @@ class Signature:
         arrays = []
         for node, value in zip(self.inputs, values, strict=True):
             array = as_declared(node, value)
-            self._read_sizes(node, array, sizes, source)
+            read_sizes(node, array, sizes, source)
             arrays.append(array)
         self.check(sizes)
         return arrays, sizes
@@ -88,24 +88,28 @@ class Signature:
                     )
                 )
 
-    def _read_sizes(
-        self, node: Node, array: Array, sizes: dict[str, int], source: dict[str, str]
-    ) -> None:
-        name = str(node.attrs["name"])
-        if array.ndim != node.type.ndim:
-            _wrong_shape(node, array, f"{node.type.ndim} axes")
-        for axis, (dim, got) in enumerate(zip(node.type.shape, array.shape, strict=True)):
-            if not isinstance(dim, Size):
-                if got != dim:
-                    _wrong_shape(node, array, f"size {dim} for axis {axis}")
-                continue
-            key = str(dim)
-            if sizes.setdefault(key, got) != got:
-                raise errors.ShapeError(
-                    f"the size {key} is {sizes[key]} in {source[key]} but {got} in {name} "
-                    f"(axis {axis} of {node.type})\n  {name} was made at {node.origin}"
-                )
-            source.setdefault(key, name)
+
+def read_sizes(node: Node, array: Array, sizes: dict[str, int], source: dict[str, str]) -> None:
+    """Read the named sizes off an array into ``sizes``, and whose they are into ``source``.
+
+    Raises:
+        ShapeError: naming the tensor, for another shape than the declared one.
+    """
+    name = str(node.attrs["name"])
+    if array.ndim != node.type.ndim:
+        _wrong_shape(node, array, f"{node.type.ndim} axes")
+    for axis, (dim, got) in enumerate(zip(node.type.shape, array.shape, strict=True)):
+        if not isinstance(dim, Size):
+            if got != dim:
+                _wrong_shape(node, array, f"size {dim} for axis {axis}")
+            continue
+        key = str(dim)
+        if sizes.setdefault(key, got) != got:
+            raise errors.ShapeError(
+                f"the size {key} is {sizes[key]} in {source[key]} but {got} in {name} "
+                f"(axis {axis} of {node.type})\n  {name} was made at {node.origin}"
+            )
+        source.setdefault(key, name)
 
 
 def _checkable(left: object, right: object, graph: Graph) -> bool:
@@ -134,7 +138,10 @@ def as_declared(node: Node, value: Any) -> Array:
         raise errors.ArgumentError(
             f"{node.attrs['name']}: a call takes arrays, got the tensor {value!r}"
         )
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise errors.ArgumentError(f"{node.attrs['name']}: {error}; it is {node.type}") from None
     if array.dtype != wanted:
         array = _cast(node, array)
     if not array.flags.c_contiguous or not array.flags.aligned:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from symgrad.compile import compile
 from symgrad.derivatives import grad
 from symgrad.errors import ModelError
 from symgrad.ir.call import apply
-from symgrad.ir.graph import graph_of
+from symgrad.ir.graph import Graph, graph_of
 from symgrad.ir.node import Node
 from symgrad.ir.origin import using
 from symgrad.ir.size import Size
@@ -67,7 +68,7 @@ def check(model: Model, *, seed: int = 0, tolerance: float = TOLERANCE) -> Repor
     wide = in_float64([model.loss.node])
     declared = {str(n.attrs["name"]): n for n in reachable(wide) if n.is_input}
     arguments = [Tensor(node) for node in declared.values()]
-    wanted = {name: Tensor(declared[name]) for name in model.differentiated}
+    wanted = {name: Tensor(declared[name]) for name in model.differentiated if name in declared}
     loss = Tensor(wide[0])
     gradients = grad(loss, list(wanted.values()))
     value = compile(arguments, loss, backend="numpy")
@@ -90,18 +91,22 @@ def _row(
     name: str, value: Any, at: Array, gradient: Array, rng: np.random.Generator, tolerance: float
 ) -> Row:
     step = np.cbrt(np.finfo(np.float64).eps) * max(1.0, float(np.max(np.abs(at), initial=0.0)))
-    worst, allowed, scale = 0.0, 0.0, 1e-8 + float(np.max(np.abs(gradient), initial=0.0))
+    worst, passed = 0.0, bool(np.all(np.isfinite(gradient)))
+    scale = 1e-8 + float(np.max(np.abs(gradient), initial=0.0))
     for _ in range(DIRECTIONS):
         # A random sign for each element: every entry of the gradient counts.
         direction = rng.choice([-1.0, 1.0], size=at.shape)
-        slope = float(np.sum(gradient * direction))
+        with np.errstate(all="ignore"):
+            slope = float(np.sum(gradient * direction))
         above, below = value(at + step * direction), value(at - step * direction)
         difference = (above - below) / (2 * step)
         size = max(abs(slope), abs(difference), scale)
         rounding = 10 * np.finfo(np.float64).eps * max(abs(above), abs(below)) / step
-        worst = max(worst, abs(slope - difference) / size)
-        allowed = max(allowed, tolerance, rounding / size)
-    return Row(name, worst, worst <= allowed)
+        error = abs(slope - difference) / size if math.isfinite(slope) else math.inf
+        # Written so that a NaN anywhere does not pass.
+        passed = passed and error <= max(tolerance, rounding / size)
+        worst = error if not error <= worst else worst
+    return Row(name, worst, passed)
 
 
 def in_float64(outputs: list[Node]) -> list[Node]:
@@ -140,11 +145,19 @@ def sample(model: Model, rng: np.random.Generator) -> dict[str, Array]:
 
 
 def random_sizes(model: Model) -> dict[str, int]:
-    """Return a small value for each named size of the model, all different."""
-    names = sorted(
-        {str(dim) for tensor in model.arguments for dim in tensor.shape if isinstance(dim, Size)}
-    )
-    return {name: _SMALL_SIZES[i % len(_SMALL_SIZES)] for i, name in enumerate(names)}
+    """Return a small value for each named size of the model: different ones where they may be.
+
+    Raises:
+        ModelError: if the sizes must satisfy more than that some of them are equal.
+    """
+    tensors = model.arguments
+    names = sorted({str(dim) for t in tensors for dim in t.shape if isinstance(dim, Size)})
+    different = {name: _SMALL_SIZES[i % len(_SMALL_SIZES)] for i, name in enumerate(names)}
+    constraints = Graph(tensors, [model.loss, *model.outputs.values()]).constraints
+    for sizes in (different, *(dict.fromkeys(names, size) for size in (4, 6, 12))):
+        if all(constraint.holds(sizes) for constraint in constraints):
+            return sizes
+    raise ModelError("no small random sizes fit the model; give it data=")
 
 
 def _random_inputs(

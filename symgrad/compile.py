@@ -54,7 +54,7 @@ class Compiled:
         arrays, sizes = self.signature.bind(values)
         results = self.program.run(arrays, sizes)
         if out is not None:
-            results = _filled(results, [out] if isinstance(out, np.ndarray) else list(out))
+            results = _filled(results, list(out) if isinstance(out, list | tuple) else [out])
         return results[0] if self.single else tuple(results)
 
     def by_name(self, values: Mapping[str, Any]) -> Any:
@@ -101,10 +101,16 @@ def _filled(results: list[Array], out: list[Array]) -> list[Array]:
         if not fits:
             raise errors.ShapeError(
                 f"out: expected an array of shape {result.shape} and dtype {result.dtype}, "
-                f"got {getattr(target, 'shape', target)!r}"
+                f"got {_described(target)}"
             )
         np.copyto(target, result)
     return out
+
+
+def _described(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"one of shape {value.shape} and dtype {value.dtype}"
+    return repr(value)
 
 
 def compile(

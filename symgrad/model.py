@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from symgrad import errors
-from symgrad.bind import as_declared
+from symgrad.bind import as_declared, read_sizes
 from symgrad.compile import Compiled, compile
 from symgrad.derivatives import grad
 from symgrad.ir.node import Node
@@ -64,6 +64,8 @@ class Model:
 
     def _named_data(self, data: Mapping[Any, Any]) -> dict[str, Array]:
         found: dict[str, Array] = {}
+        sizes: dict[str, int] = {}
+        source: dict[str, str] = {}
         for key, value in data.items():
             name = str(key.node.name) if isinstance(key, Tensor) else str(key)
             if name not in self.inputs:
@@ -75,6 +77,7 @@ class Model:
                     )
                 )
             found[name] = as_declared(self.inputs[name].node, value)
+            read_sizes(self.inputs[name].node, found[name], sizes, source)
         missing = [name for name in self.inputs if name not in found]
         if found and missing:
             raise errors.ArgumentError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,15 +18,16 @@ import numpy as np
 
 from symgrad.backends.lowered import lowered
 from symgrad.check import integer_bounds
+from symgrad.errors import ShapeError
 from symgrad.ir.call import Constraint
 from symgrad.ir.graph import Graph
 from symgrad.ir.names import identifier
 from symgrad.ir.node import Node
 from symgrad.ir.size import Size
 from symgrad.ir.types import Array
-from symgrad.lower.emit import Source
+from symgrad.lower.emit import Source, renamed
 from symgrad.passes.pipeline import optimize
-from symgrad.show.formula import pretty
+from symgrad.pretty import pretty
 
 if TYPE_CHECKING:
     from symgrad.model import Model
@@ -45,10 +47,20 @@ class Module:
         """Write the module, and its arrays beside it, and return the module's path."""
         if self.arrays:
             data = io.BytesIO()
-            np.savez(data, allow_pickle=False, **self.arrays)
-            path.with_suffix(".npz").write_bytes(data.getvalue())
+            with zipfile.ZipFile(data, "w") as archive:
+                for name, value in self.arrays.items():
+                    member = io.BytesIO()
+                    np.lib.format.write_array(member, value, allow_pickle=False)
+                    # A ZipInfo of its own carries a fixed date: same arrays, same bytes.
+                    archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue())
+            beside(path).write_bytes(data.getvalue())
         path.write_text(self.source, encoding="utf-8", newline="\n")
         return path
+
+
+def beside(path: Path) -> Path:
+    """Return where the arrays of a module lie."""
+    return Path(str(path).removesuffix(".py") + ".npz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +74,7 @@ class Function:
     result: str
 
 
-def model_module(model: Model, title: str) -> Module:
+def model_module(model: Model, title: str, without: Sequence[str] = ()) -> Module:
     """Return the module of a model: ``value_and_grad`` and ``forward``, arguments by name."""
     step = Graph(model.arguments, [model.loss, *model.gradients.values()])
     outputs = model.outputs or {"loss": model.loss}
@@ -74,18 +86,23 @@ def model_module(model: Model, title: str) -> Module:
             "value_and_grad",
             "Return the loss and a dict of its gradients.",
             step,
-            optimize(step),
+            optimize(step, without=without),
             _dict_of(list(model.gradients), "results[1:]", "results[0], "),
         ),
         Function(
             "forward",
             "Return a dict of the model's outputs.",
             forward,
-            optimize(forward),
+            optimize(forward, without=without),
             _dict_of(list(outputs), "results", ""),
         ),
     ]
-    return _module(title, functions, model.initial(), list(model.gradients))
+    try:
+        initial = model.initial()
+    except ShapeError:
+        # A parameter has a size that only a call will tell.
+        initial = {}
+    return _module(title, functions, initial, list(model.gradients))
 
 
 def _used(node: Node, outputs: Mapping[str, object], needed: set[Node]) -> bool:
@@ -139,16 +156,19 @@ _BIND = '''def _bind(types, values, sizes):
     arrays = []
     for name, value in values.items():
         dtype, shape = types[name]
-        array = np.asarray(value)
-        if not np.can_cast(array.dtype, dtype, "same_kind"):
-            raise TypeError(f"{name}: expected {dtype}, got {array.dtype}")
-        array = np.array(array, dtype=dtype, order="C", copy=None)
+        given = np.asarray(value)
+        if not np.can_cast(given.dtype, dtype, "same_kind"):
+            raise TypeError(f"{name}: expected {dtype}, got {given.dtype}")
+        array = np.array(given, dtype=dtype, order="C", copy=None)
+        if array.dtype.kind == "i" and not np.array_equal(array, given):
+            raise TypeError(f"{name}: a value does not fit in {dtype}")
         if array.ndim != len(shape):
             raise ValueError(f"{name}: expected the shape {shape}, got {array.shape}")
         for expected, got in zip(shape, array.shape):
             known = sizes.setdefault(expected, got) if isinstance(expected, str) else expected
             if known != got:
-                raise ValueError(f"{name}: expected {expected} = {known}, got shape {array.shape}")
+                wanted = expected if expected == known else f"{expected} = {known}"
+                raise ValueError(f"{name}: expected the size {wanted}, got shape {array.shape}")
         arrays.append(array if array.ndim else array[()])
     return arrays
 '''
@@ -245,10 +265,7 @@ def _initial(initial: Mapping[str, Array], arrays: dict[str, Array]) -> str:
             "        return {name: data[name] for name in PARAMETERS}\n"
             f"\n\n{_BESIDE}"
         )
-    rows = [
-        f"        {name!r}: np.array({value.tolist()!r}, dtype={value.dtype.name!r}),"
-        for name, value in initial.items()
-    ]
+    rows = [f"        {name!r}: {_array_code(value)}," for name, value in initial.items()]
     inner = "\n".join(rows)
     return (
         "def initial():\n"
@@ -269,14 +286,20 @@ def _tables(sources: Sequence[Source], arrays: dict[str, Array]) -> list[str]:
     for source in sources:
         for name, value in zip(_table_names(source), source.constants, strict=True):
             if value.size <= _SMALL:
-                literal = f"np.array({value.tolist()!r}, dtype={value.dtype.name!r})"
-                parts.append(f"{name} = {literal}\n".replace("nan", "np.nan"))
+                parts.append(f"{name} = {_array_code(value)}\n")
             else:
-                arrays[name] = value
-                if not any("_beside():" in part for part in parts):
+                if not arrays:
                     parts.append(_BESIDE)
+                arrays[name] = value
                 parts.append(f"with np.load(_beside()) as _data:\n    {name} = _data[{name!r}]\n")
     return parts
+
+
+def _array_code(value: Array) -> str:
+    """Return an array as source: ``np.array([0.5, np.inf], dtype="float64")``."""
+    numbers = re.sub(r"\b(inf|nan)\b", r"np.\1", repr(value.tolist()))
+    shape = f".reshape({value.shape})" if value.size == 0 else ""
+    return f'np.array({numbers}, dtype="{value.dtype.name}"){shape}'
 
 
 def _table_names(source: Source) -> list[str]:
@@ -285,7 +308,7 @@ def _table_names(source: Source) -> list[str]:
 
 
 def _public(function: Function, source: Source) -> str:
-    taken: set[str] = {"np", "math", "sizes", "results", "arrays"}
+    taken: set[str] = {"sizes", "results", "arrays", "values"}
     names = [str(node.attrs["name"]) for node in function.original.inputs]
     arguments = [identifier(name, taken) for name in names]
     pairs = "".join(f"        {n!r}: {a},\n" for n, a in zip(names, arguments, strict=True))
@@ -316,14 +339,7 @@ def _constraint(c: Constraint) -> list[str]:
 def _size_code(size: object) -> str:
     if not isinstance(size, Size):
         return str(size)
-    text = f"({size})"
-    for name in sorted(size.names, key=len, reverse=True):
-        text = _word(text, name)
-    return text
-
-
-def _word(text: str, name: str) -> str:
-    return re.sub(rf"(?<![\w']){name}(?![\w'])", f"sizes[{name!r}]", text)
+    return f"({renamed(str(size), {name: f'sizes[{name!r}]' for name in size.names})})"
 
 
 def _self_check(function: Function, gradients: Sequence[str]) -> list[str]:

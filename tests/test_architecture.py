@@ -22,7 +22,10 @@ LAYERS: list[set[str]] = [
     {"ops"},
     MIDDLE,
     {"backends"},
-    {"bind", "compile", "derivatives", "model", "check", "module", "init", "trace"},
+    {
+        *("bind", "compile", "derivatives", "model", "check"),
+        *("module", "init", "pretty", "trace"),
+    },
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

@@ -80,9 +80,10 @@ def build_grad(
         gradient = _total(node, pending.pop(node))
         if node in wanted:
             grad_table[node] = gradient
+        inputs = [Tensor(x) for x in node.inputs]
         for position, x in enumerate(node.inputs):
             if x in g_prime and differentiable(node, position):
-                value = bprop(node, position, gradient)
+                value = bprop(node, inputs, position, gradient)
                 pending.setdefault(x, []).append(value)
                 if record is not None:
                     record.append(Contribution(x, node, position, value))
@@ -98,10 +99,9 @@ def _total(node: Node, contributions: list[Node]) -> Node:
     return total.node
 
 
-def bprop(consumer: Node, position: int, gradient: Node) -> Node:
+def bprop(consumer: Node, inputs: Sequence[Tensor], position: int, gradient: Node) -> Node:
     """Return ``consumer.op.bprop(inputs, V, D)`` for the input V at ``position``."""
     op, x = consumer.op, consumer.inputs[position]
-    inputs = [Tensor(node) for node in consumer.inputs]
     g, y = Tensor(gradient), Tensor(consumer)
     with using(consumer.origin.backward(x)):
         rule = op.bprop_for(position)

@@ -15,8 +15,11 @@ import platform
 import shutil
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from types import ModuleType
+
+_LOCK = threading.RLock()
 
 
 def folder() -> Path:
@@ -64,30 +67,36 @@ def key(source: str) -> str:
 def load(source: str) -> ModuleType:
     """Return the module that ``source`` is, from the cache where that is possible."""
     name = key(source)
-    if name in sys.modules:
+    with _LOCK:
+        # Under the lock, a module in sys.modules is a whole one, also with several threads.
+        if name not in sys.modules:
+            path = _entry(name, source)
+            try:
+                _executed(name, source) if path is None else _imported(name, path)
+            except BaseException:
+                sys.modules.pop(name, None)
+                raise
         return sys.modules[name]
-    path = _entry(name, source)
-    return _executed(name, source) if path is None else _imported(name, path)
 
 
 def _entry(name: str, source: str) -> Path | None:
     """Return the entry's module file, written if need be; None where nothing can be written."""
     path = folder() / name / f"{name}.py"
     try:
-        if path.is_file() and path.read_text(encoding="utf-8") == source:
+        if path.is_file() and path.read_bytes() == source.encode():
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(source)
+        with os.fdopen(handle, "wb") as file:
+            file.write(source.encode())
         # Renaming is atomic: a second process sees the whole file or none.
         Path(temporary).replace(path)
-    except (OSError, UnicodeDecodeError):
+    except OSError:
         return None
     return path
 
 
-def _imported(name: str, path: Path) -> ModuleType:
+def _imported(name: str, path: Path) -> None:
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -100,12 +109,10 @@ def _imported(name: str, path: Path) -> ModuleType:
         with contextlib.suppress(OSError):
             shutil.rmtree(path.parent / "__pycache__", ignore_errors=True)
         spec.loader.exec_module(module)
-    return module
 
 
-def _executed(name: str, source: str) -> ModuleType:
-    """Return the module compiled in memory only."""
+def _executed(name: str, source: str) -> None:
+    """Compile the module in memory only."""
     module = ModuleType(name)
     sys.modules[name] = module
     exec(compile(source.replace("cache=True", "cache=False"), f"<{name}>", "exec"), module.__dict__)
-    return module

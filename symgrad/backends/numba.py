@@ -10,6 +10,7 @@ import numpy as np
 from symgrad import errors
 from symgrad.backends import cache
 from symgrad.backends.lowered import lowered
+from symgrad.backends.numpy import NumpyProgram
 from symgrad.ir.graph import Graph
 from symgrad.ir.types import Array, DType, TensorType
 from symgrad.lower.emit import Source
@@ -62,6 +63,8 @@ class NumbaProgram:
         try:
             results = self.kernel(*values, *self.constants)
         except IndexError as error:
+            # The reference stops at the same place and can say which value is at fault.
+            NumpyProgram(self.graph).run(arrays, sizes)
             raise errors.ValueRangeError(str(error)) from None
         return [
             result if dtype is None else dtype.type(result)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import math
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,18 @@ from symgrad.check import Report, check, sample
 from symgrad.cli.load import Loaded, load
 from symgrad.errors import ModelError
 from symgrad.ir.graph import Graph
-from symgrad.module import Module, model_module
+from symgrad.module import Module, beside, model_module
 from symgrad.passes.pipeline import NAMES, optimize
-from symgrad.show.formula import pretty
+from symgrad.pretty import pretty
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the summary and write the module; 1 if a gradient does not pass its check."""
     with _stage("reading the model"):
         loaded = load(options.model)
-    facts = _facts(loaded, options)
+    # An initialiser of the model's may print; our own output comes after it, and alone.
+    with contextlib.redirect_stdout(sys.stderr):
+        facts = _facts(loaded, options)
     if options.json:
         print(json.dumps(facts, indent=2, ensure_ascii=False))
     else:
@@ -32,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     return 0 if facts["check"]["passed"] else 1
 
 
-@contextmanager
+@contextlib.contextmanager
 def _stage(what: str) -> Iterator[None]:
     """Show what is being done while it lasts, on a terminal only."""
     shown = sys.stderr.isatty()
@@ -50,7 +53,9 @@ def _facts(loaded: Loaded, options: argparse.Namespace) -> dict[str, Any]:
     with _stage("differentiating"):
         original = Graph(model.arguments, [model.loss, *model.gradients.values()])
         graph = optimize(original, without=options.without)
-        derived = optimize(Graph(model.arguments, list(model.gradients.values())))
+        derived = optimize(
+            Graph(model.arguments, list(model.gradients.values())), without=options.without
+        )
     with _stage("lowering"):
         source = lowered(graph)
     with _stage("checking gradients against finite differences"):
@@ -59,7 +64,8 @@ def _facts(loaded: Loaded, options: argparse.Namespace) -> dict[str, Any]:
         worst = _agreement(loaded, options)
     output: Path = options.output or Path(f"{loaded.path.stem}_grad.py")
     with _stage("writing the module"):
-        module = model_module(model, f"Loss and gradients of {loaded.path.name}:{loaded.name}.")
+        title = f"Loss and gradients of {loaded.path.name}:{loaded.name}."
+        module = model_module(model, title, options.without)
         module.write(output)
     return {
         "model": {
@@ -109,8 +115,10 @@ def _agreement(loaded: Loaded, options: argparse.Namespace) -> float:
         results.append([loss, *gradients.values()])
     worst = 0.0
     for ours, reference in zip(*results, strict=True):
-        scale = float(np.max(np.abs(reference), initial=0.0)) or 1.0
-        worst = max(worst, float(np.max(np.abs(ours - reference), initial=0.0)) / scale)
+        if not np.array_equal(np.isnan(ours), np.isnan(reference)):
+            worst = math.inf
+        scale = float(np.nanmax(np.abs(reference), initial=0.0)) or 1.0
+        worst = max(worst, float(np.nanmax(np.abs(ours - reference), initial=0.0)) / scale)
     limit = 1e-4 if any(t.dtype.name == "float32" for t in model.arguments) else 1e-9
     if not worst <= limit:
         raise ModelError(
@@ -130,7 +138,7 @@ def _checked(report: Report) -> dict[str, Any]:
 def _written(module: Module, output: Path) -> dict[str, Any]:
     files = [str(output)]
     if module.arrays:
-        files.append(str(output.with_suffix(".npz")))
+        files.append(str(beside(output)))
     return {"files": files, "lines": module.source.count("\n")}
 
 

@@ -49,10 +49,10 @@ def load(argument: str) -> Loaded:
         return Loaded(models[wanted], wanted, path)
     if "model" in models:
         return Loaded(models["model"], "model", path)
-    if len(models) != 1:
+    if len({id(found) for found in models.values()}) != 1:
         why = "several models" if models else "no model"
         raise UsageError(f"{path} has {why} and none called 'model'{_candidates(models)}")
-    [(name, model)] = models.items()
+    name, model = next(iter(models.items()))
     return Loaded(model, name, path)
 
 

@@ -9,7 +9,7 @@ from symgrad.ir.graph import Graph
 from symgrad.model import Model
 from symgrad.module import model_module
 from symgrad.passes.pipeline import optimize
-from symgrad.show.formula import latex, pretty
+from symgrad.pretty import latex, pretty
 
 
 def run(options: argparse.Namespace) -> int:
@@ -17,6 +17,8 @@ def run(options: argparse.Namespace) -> int:
     loaded = load(options.model)
     model = loaded.model
     if options.form == "source":
+        if options.wrt:
+            raise UsageError("--source is the module of all gradients: it goes without --wrt")
         title = f"Loss and gradients of {loaded.path.name}:{loaded.name}."
         print(model_module(model, title).source, end="")
         return 0

@@ -115,6 +115,8 @@ def apply(op: Op, inputs: Sequence[Node], attrs: Mapping[str, Any] | None = None
         SymgradError: in the words of the op's type rule.
     """
     call = Call(op, inputs, attrs or {})
+    if op.arity is not None and op.arity != len(inputs):
+        call.fail(f"takes {op.arity} inputs, got {len(inputs)}", kind=errors.ArgumentError)
     return Node(op, tuple(inputs), call.attrs, op.infer(call), here())
 
 

@@ -17,8 +17,14 @@ Flat = tuple[list[Record], list[int]]
 
 
 def flatten(roots: Sequence[Node]) -> Flat:
-    """Return everything that ``roots`` reach, as records."""
+    """Return everything that ``roots`` reach, as records, and what it is the gradient of."""
     nodes = reachable(roots)
+    while True:
+        # A gradient is known by what it is the gradient of, which no output need reach.
+        of = {node.origin.gradient_of for node in nodes if node.origin.gradient_of is not None}
+        if of <= set(nodes):
+            break
+        nodes = reachable({*nodes, *of})
     position = {node: i for i, node in enumerate(nodes)}
     records: list[Record] = [
         (

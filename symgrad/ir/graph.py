@@ -206,6 +206,9 @@ class _Types:
     problems: list[str] = field(default_factory=list)
 
     def check(self, node: Node) -> None:
+        if node.op.arity is not None and node.op.arity != len(node.inputs):
+            self.problems.append(f"{node!r}: takes {node.op.arity} inputs")
+            return
         found = node.op.infer(Call(node.op, node.inputs, node.attrs))
         if found.dtype != node.type.dtype or found.ndim != node.type.ndim:
             self.problems.append(f"{node!r}: its type rule says {found}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import keyword
 from collections.abc import Iterable, Sequence
 
@@ -104,15 +105,22 @@ def identifier(name: str, taken: set[str]) -> str:
     """Return a Python identifier like ``name``, in ASCII, that is not in ``taken``; it is added."""
     text = "".join(_ASCII.get(c, c if c.isascii() and (c.isalnum() or c == "_") else "_")
                    for c in name).strip("_") or "v"  # fmt: skip
-    if text[0].isdigit() or keyword.iskeyword(text):
+    if text[0].isdigit():
         text = f"v_{text}"
     candidate, number = text, 1
-    while candidate in taken:
+    while candidate in taken or candidate in _RESERVED:
         number += 1
         candidate = f"{text}_{number}"
     taken.add(candidate)
     return candidate
 
+
+_RESERVED = frozenset(
+    {*dir(builtins), *keyword.kwlist, *keyword.softkwlist, "np", "math", "njit", "types"}
+    | {"INPUTS", "PARAMETERS", "LABELS", "TOLERANCE"}
+    | {"value_and_grad", "forward", "initial", "check"}
+)
+"""Names with a meaning in generated code."""
 
 _ASCII = {c: str(i) for i, c in enumerate("₀₁₂₃₄₅₆₇₈₉")} | {
     "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "θ": "theta",

@@ -86,6 +86,11 @@ class Op:
     samples: Samples = no_samples
     summary: str = ""
 
+    @property
+    def arity(self) -> int | None:
+        """How many inputs the op takes; None for any number."""
+        return None if self.variadic else len(self.partials) or len(self.bprop)
+
     def bprop_for(self, index: int) -> Rule | None:
         """Return the reverse-mode rule for input ``index``, or None."""
         if self.variadic:

@@ -59,7 +59,9 @@ class Origin:
     @property
     def variable(self) -> str | None:
         """The Python variable this very expression is assigned to, when there is one."""
-        return _assignments(self.file).get(self.span)
+        lines = linecache.getlines(self.file)
+        # A cell may be edited and run again under the same name: the text is part of the key.
+        return _assignments(self.file, len(lines), hash("".join(lines))).get(self.span)
 
     @property
     def place(self) -> str:
@@ -87,7 +89,7 @@ def _spans(code: CodeType) -> list[Span]:
 
 
 @lru_cache(maxsize=256)
-def _assignments(file: str) -> dict[Span, str]:
+def _assignments(file: str, _lines: int, _text: int) -> dict[Span, str]:
     """Return source range of the assigned expression -> variable, for each ``name = ...``."""
     try:
         tree = ast.parse("".join(linecache.getlines(file)))

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import ast
 import base64
+import keyword
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from symgrad.errors import GraphError
+from symgrad.errors import GraphError, SymgradError
 from symgrad.ir.call import apply
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node
@@ -54,7 +55,8 @@ def graph_text(graph: Graph, *, full: bool = False) -> str:
 
 
 def _input_name(name: str) -> str:
-    return name if name.isidentifier() else repr(name)
+    plain = name.isidentifier() and not keyword.iskeyword(name) and not name.startswith(_NODE)
+    return name if plain else repr(name)
 
 
 def _value_text(value: object, full: bool) -> str:
@@ -103,7 +105,12 @@ def parse_graph(text: str) -> Graph:
     number, line = lines[-2]
     if not line.startswith("return "):
         raise _bad(number, line, "expected 'return'")
-    outputs = [_operand(name.strip(), values, number, line) for name in line[7:].split(",")]
+    try:
+        listed = ast.parse(f"({_spelled(line[7:])},)", mode="eval").body
+    except SyntaxError:
+        raise _bad(number, line, "cannot read the outputs") from None
+    assert isinstance(listed, ast.Tuple)
+    outputs = [_named_operand(tree, values, number, line) for tree in listed.elts]
     return Graph(inputs, outputs)
 
 
@@ -118,8 +125,14 @@ def _bad(number: int, line: str, why: str) -> GraphError:
     return GraphError(f"IR text, line {number}: {why}\n  {line}")
 
 
+_QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
+_NODE = "node__"
+"""How %7 is spelled while Python's own parser reads a line."""
+_INPUT = "input "
+"""What the keys of declared tensors start with, so that an input called %0 is not node %0."""
+
 _DECLARED = re.compile(
-    r"(?P<name>'[^']*'|[^\W\d]\w*): "
+    rf"(?P<name>{_QUOTED}|[^\W\d]\w*): "
     r"(?P<dtype>\w+)\[(?P<shape>[^\]]*)\](?P<role> parameter)?(?:, |$)"
 )
 
@@ -133,19 +146,33 @@ def _parse_header(number: int, line: str, values: dict[str, Node]) -> list[Node]
         found = _DECLARED.match(inner[1], position)
         if found is None:
             raise _bad(number, line, f"cannot read a declaration at {inner[1][position:]!r}")
-        type_ = _parse_type(found["dtype"], found["shape"])
+        try:
+            type_ = _parse_type(found["dtype"], found["shape"])
+        except SymgradError as error:
+            raise _bad(number, line, str(error).splitlines()[0]) from error
         attrs = {
-            "name": ast.literal_eval(found["name"]) if "'" in found["name"] else found["name"],
+            "name": _unquoted(found["name"]),
             "dtype": type_.dtype,
             "shape": type_.shape,
             "role": "parameter" if found["role"] else "input",
             "init": None,
         }
         node = _made(number, line, lambda attrs=attrs: apply(lookup("input"), (), attrs))
-        values[found["name"]] = node
+        values[_INPUT + _unquoted(found["name"])] = node
         nodes.append(node)
         position = found.end()
     return nodes
+
+
+def _unquoted(name: str) -> str:
+    return str(ast.literal_eval(name)) if name[0] in "'\"" else name
+
+
+def _spelled(text: str) -> str:
+    """Return ``text`` with %7 as a name that Python can read, outside quotes."""
+    return re.sub(
+        rf"({_QUOTED})|%(\d+)", lambda m: m[1] if m[1] is not None else f"{_NODE}{m[2]}", text
+    )
 
 
 _ROW = re.compile(r"(?P<name>%\d+) = (?P<call>.*) : (?P<dtype>\w+)\[(?P<shape>[^\]]*)\]")
@@ -156,35 +183,50 @@ def _parse_row(number: int, line: str, values: dict[str, Node]) -> None:
     if found is None:
         raise _bad(number, line, "expected '%N = op(...) : type'")
     try:
-        call = ast.parse(re.sub(r"%(\d+)", r"_v\1", found["call"]), mode="eval").body
+        call = ast.parse(_spelled(found["call"]), mode="eval").body
     except SyntaxError:
         raise _bad(number, line, "cannot read the operation") from None
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
         raise _bad(number, line, "expected an operation")
-    op = lookup(call.func.id)
-    inputs = [
-        _operand(re.sub(r"^_v(\d+)$", r"%\1", ast.unparse(arg)), values, number, line)
-        for arg in call.args
-    ]
-    attrs = {str(key.arg): _parse_value(key.value, number, line) for key in call.keywords}
-    node = _made(number, line, lambda: apply(op, inputs, attrs))
-    if node.type != _parse_type(found["dtype"], found["shape"]):
-        raise _bad(number, line, f"the operation gives {node.type}")
-    values[found["name"]] = node
+    name = call.func.id
+    inputs = [_named_operand(arg, values, number, line) for arg in call.args]
+
+    def make() -> Node:
+        attrs = {str(key.arg): _parse_value(key.value, number, line) for key in call.keywords}
+        node = apply(lookup(name), inputs, attrs)
+        if node.type != _parse_type(found["dtype"], found["shape"]):
+            raise GraphError(f"the operation gives {node.type}")
+        return node
+
+    values[found["name"]] = _made(number, line, make)
+
+
+def _named_operand(tree: ast.expr, values: Mapping[str, Node], number: int, line: str) -> Node:
+    match tree:
+        case ast.Constant(value=str(name)):
+            return _operand(_INPUT + name, values, number, line)
+        case ast.Name(id=name) if name.startswith(_NODE):
+            return _operand(f"%{name.removeprefix(_NODE)}", values, number, line)
+        case ast.Name(id=name):
+            return _operand(_INPUT + name, values, number, line)
+        case _:
+            raise _bad(number, line, f"{ast.unparse(tree)} is not defined above")
 
 
 def _made(number: int, line: str, make: Any) -> Node:
     with using(Origin("<IR text>", number)):
         try:
             node: Node = make()
-        except (KeyError, TypeError) as error:
+        except SymgradError as error:
+            raise _bad(number, line, str(error).splitlines()[0]) from error
+        except (KeyError, TypeError, ValueError, SyntaxError) as error:
             raise _bad(number, line, f"attributes missing or wrong: {error}") from error
         return node
 
 
 def _operand(name: str, values: Mapping[str, Node], number: int, line: str) -> Node:
     if name not in values:
-        raise _bad(number, line, f"{name} is not defined above")
+        raise _bad(number, line, f"{name.removeprefix(_INPUT)} is not defined above")
     return values[name]
 
 

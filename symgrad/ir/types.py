@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from symgrad.errors import DtypeError, ShapeError
+from symgrad.errors import DtypeError, ShapeError, worded
+from symgrad.ir.origin import here
 from symgrad.ir.size import Dim, Shape, Size, product, shape_text
 
 Array = npt.NDArray[Any]
@@ -59,10 +60,14 @@ def as_dtype(value: object) -> DType:
     try:
         dtype: DType = np.dtype(value)  # type: ignore[call-overload]
     except TypeError:
-        raise DtypeError(f"{value!r} is not a dtype; expected one of {', '.join(DTYPES)}") from None
+        raise _wrong_dtype(f"{value!r} is not a dtype") from None
     if dtype.name not in DTYPES or not dtype.isnative:
-        raise DtypeError(f"dtype {dtype} is not supported; expected one of {', '.join(DTYPES)}")
+        raise _wrong_dtype(f"dtype {dtype} is not supported")
     return DTYPES[dtype.name]
+
+
+def _wrong_dtype(what: str) -> DtypeError:
+    return DtypeError(worded(f"{what}; expected one of {', '.join(DTYPES)}", made_at=here()))
 
 
 def as_dim(value: object) -> Dim:
@@ -74,15 +79,18 @@ def as_dim(value: object) -> Dim:
             pass
         case int() | np.integer():
             if value < 0:
-                raise ShapeError(f"a size cannot be negative, got {value}")
+                raise ShapeError(worded(f"a size cannot be negative, got {value}", made_at=here()))
             return int(value)
         case str() if value.isidentifier() and not value.startswith("_"):
             return Size.named(value)
         case _:
             pass
     raise ShapeError(
-        f"{value!r} is not a size; expected an integer, a name such as 'n' "
-        "(a Python identifier that does not start with an underscore), or arithmetic on names"
+        worded(
+            f"{value!r} is not a size; expected an integer, a name such as 'n' "
+            "(a Python identifier that does not start with an underscore), or arithmetic on names",
+            made_at=here(),
+        )
     )
 
 

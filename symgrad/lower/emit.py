@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,9 +35,18 @@ from symgrad.lower.scalars import (
 )
 from symgrad.lower.schedule import Nest, Schedule, matrix_operand, read_whole, schedule
 
-_LOOP_NAMES = "ijklpqrs"
+_LOOP_NAMES = "ijkl"
+_MOST_AXES = 64
 _LOOP_VARIABLE = re.compile(r"@(\d+)")
 INDENT = "    "
+_STEMS = {
+    "matmul": "product",
+    "sum": "total",
+    "max": "largest",
+    "min": "smallest",
+    "slice": "window",
+}
+"""What values without a name are called, where the op's own name would not do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +101,8 @@ class _Emitter:
         self.graph = plan.graph
         self.name = name
         helpers = {helper_name(h, dtype) for h in HELPERS for dtype in (FLOAT32, FLOAT64)}
-        self.taken: set[str] = {"np", "math", "njit", "types", name, *_LOOP_NAMES, *helpers}
+        loops = {_loop_name(axis) for axis in range(_MOST_AXES)}
+        self.taken: set[str] = {"np", "math", "njit", "types", name, *loops, *helpers}
         self.known = value_names(self.graph)
         self.gradient_of = cotangents(self.graph)
         self.lines: list[str] = []
@@ -173,15 +183,12 @@ class _Emitter:
         of = self.gradient_of.get(node)
         if of is not None:
             return f"grad_{of.name or of.op.name}"
-        return {"matmul": "product", "sum": "total"}.get(node.op.name, node.op.name)
+        return _STEMS.get(node.op.name, node.op.name)
 
     def _dim(self, dim: Dim) -> str:
         if isinstance(dim, int):
             return str(dim)
-        text = str(dim)
-        for key in sorted(dim.names, key=len, reverse=True):
-            text = _replace_word(text, key, self.sizes[key])
-        return text
+        return renamed(str(dim), self.sizes)
 
     def _shape(self, shape: Shape) -> str:
         inner = ", ".join(self._dim(dim) for dim in shape)
@@ -234,9 +241,7 @@ class _Emitter:
         return f"{self._name(node)}[{', '.join(self._index(i) for i in position)}]"
 
     def _index(self, index: Index) -> str:
-        text = index.text
-        for key, name in self.sizes.items():
-            text = _replace_word(text, key, name)
+        text = renamed(index.text, self.sizes)
         return _LOOP_VARIABLE.sub(lambda match: _loop_name(int(match[1])), text)
 
     def _computed(self, scope: _Scope, node: Node, position: Position) -> tuple[str, int]:
@@ -645,8 +650,9 @@ def _accumulator(node: Node) -> DType:
     return node.type.dtype
 
 
-def _replace_word(text: str, old: str, new: str) -> str:
-    return re.sub(rf"(?<![\w]){re.escape(old)}(?![\w])", new, text)
+def renamed(text: str, names: Mapping[str, str]) -> str:
+    """Return ``text`` with all words replaced at once, so that no replacement is replaced."""
+    return re.sub(r"[^\W\d]\w*", lambda match: names.get(match[0], match[0]), text)
 
 
 def _message(what: str, node: Node) -> str:

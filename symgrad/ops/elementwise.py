@@ -152,8 +152,7 @@ _power = entry(
 @implements(np.power)
 def power(base: Any, exponent: Any) -> Tensor:
     """Return ``base ** exponent``, as `numpy.power`; a negative integer power needs floats."""
-    integers = common_dtype("power", [base, exponent]).kind != "f"
-    if integers and isinstance(exponent, Tensor | int) and not _is_natural(exponent):
+    if common_dtype("power", [base, exponent]).kind != "f" and not _is_natural(exponent):
         raise errors.DtypeError(
             errors.worded(
                 "power: integers to an exponent that may be negative",
@@ -170,9 +169,9 @@ def float_power(base: Any, exponent: Any) -> Tensor:
     return power(as_tensor(base).astype(FLOAT64), as_tensor(exponent).astype(FLOAT64))
 
 
-def _is_natural(exponent: Tensor | int) -> bool:
-    value = exponent if isinstance(exponent, int) else scalar_value(exponent.node)
-    return value is not None and value >= 0
+def _is_natural(exponent: Any) -> bool:
+    node = as_tensor(exponent).node
+    return node.op.name == "constant" and bool(np.all(node.attrs["value"] >= 0))
 
 
 @implements(np.square)

@@ -206,6 +206,7 @@ ONE_HOT = define(
         "one_hot",
         _one_hot_type,
         _one_hot,
+        bprop=(None,),
         why_zero="a label is an integer",
         text="onehot({0})",
         latex=r"\operatorname{{onehot}}({0})",

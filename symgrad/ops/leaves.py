@@ -63,18 +63,22 @@ IOTA = define(
 
 
 def _declare(name: object, shape: object, dtype: object, role: str, init: object) -> Tensor:
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str) or not name or not name.isprintable():
         raise errors.ArgumentError(
             errors.worded(
-                f"a tensor's name is a non-empty string, got {name!r}",
+                f"a tensor's name is a non-empty printable string, got {name!r}",
                 made_at=here(),
                 fix="sg.tensor('x', ('n', 64), 'float32')",
             )
         )
+    try:
+        type_ = TensorType(as_dtype(dtype), declared_shape(name, shape))
+    except errors.SymgradError as error:
+        raise type(error)(f"{name}: {error}") from None
     attrs = {
         "name": name,
-        "dtype": as_dtype(dtype),
-        "shape": declared_shape(name, shape),
+        "dtype": type_.dtype,
+        "shape": type_.shape,
         "role": role,
         "init": init,
     }

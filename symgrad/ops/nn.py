@@ -51,6 +51,7 @@ STOP_GRADIENT = define(
         "stop_gradient",
         lambda call: TensorType(call.types[0].dtype, call.types[0].shape),
         lambda x: x,
+        bprop=(None,),
         text="{0}",
         why_zero="stop_gradient",
         samples=fixed(Case((spread(3, 4),), smooth=False)),

@@ -276,6 +276,7 @@ def _position(name: str, reference: Any) -> Op:
             name,
             _position_type,
             lambda x, axis: np.asarray(reference(x, axis=axis), dtype=INT64),
+            bprop=(None,),
             why_zero="a position is an integer",
             samples=fixed(
                 Case((spread(3, 4),), {"axis": 1}),

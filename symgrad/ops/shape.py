@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from symgrad import errors
 from symgrad.ir.call import Call, apply
+from symgrad.ir.node import Node
 from symgrad.ir.op import Case, Op, define
 from symgrad.ir.origin import here
 from symgrad.ir.size import Dim, Shape, Size, add, divide, multiply, product, shape_text
@@ -463,10 +466,15 @@ def _concatenate_type(call: Call) -> TensorType:
     return TensorType(call.one_dtype(), tuple(dims))
 
 
+_OFFSETS: WeakKeyDictionary[Node, tuple[Dim, ...]] = WeakKeyDictionary()
+"""Where each part of a joined tensor starts, so that its gradient is linear in their number."""
+
+
 def _concatenate_bprop(g: Tensor, y: Tensor, *x: Tensor, index: int, axis: int) -> Tensor:
-    offset: Dim = 0
-    for before in x[:index]:
-        offset = add(offset, before.shape[axis])
+    if y.node not in _OFFSETS:
+        sizes = (part.shape[axis] for part in x)
+        _OFFSETS[y.node] = tuple(accumulate(sizes, add, initial=0))
+    offset = _OFFSETS[y.node][index]
     start = tuple(offset if i == axis else 0 for i in range(g.ndim))
     return take_window(g, start, x[index].shape, (1,) * g.ndim)
 

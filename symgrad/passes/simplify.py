@@ -28,7 +28,6 @@ RULES = rules("""
     x + (-y)          -> x - y
     x - (-y)          -> x + y
     x * (1 / y)       -> x / y
-    x * (c / y)       -> (c * x) / y
     absolute(-x)      -> absolute(x)
     absolute(absolute(x)) -> absolute(x)
     relu(relu(x))     -> relu(x)

@@ -13,14 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from symgrad.ir.graph import Derivative, Graph, graph_of
+from symgrad.ir.graph import Derivative, Graph
 from symgrad.ir.names import cotangents, value_names, variables
 from symgrad.ir.node import Node, scalar_value
 from symgrad.ir.size import Size
 from symgrad.ir.walk import consumers, reachable
-from symgrad.passes.pipeline import optimize
 from symgrad.show.notation import LATEX, UNICODE, Style, split_name
-from symgrad.tensor import Tensor
 
 # Binding strengths: what is weaker than its place needs parentheses.
 RELATION, SUM, QUOTIENT, HADAMARD, PRODUCT, POWER, ATOM = range(7)
@@ -30,7 +28,7 @@ _LONGEST = 72
 _DEEPEST = 12
 _NAMED_DEPTH = 3
 """A value that the user named is written by its name from this depth on: tanh(x W + b)."""
-_LINES = 200
+LINES = 200
 _LAST_AXIS = frozenset({"softmax", "log_softmax", "logsumexp"})
 """Functions of the last axis unless they say otherwise."""
 
@@ -40,7 +38,8 @@ class Part:
     """The text of a value, how strongly it binds, and how many ops it shows and nests.
 
     ``opposite`` is the value without its minus sign, for one that starts with such a sign;
-    ``factors`` are those of a plain product, each with its place in the order of writing.
+    ``factors`` are those of a plain product, each with its place in the order of writing;
+    ``quotient`` is what a fraction is a fraction of.
     """
 
     text: str
@@ -49,6 +48,7 @@ class Part:
     depth: int = 0
     opposite: Part | None = None
     factors: tuple[tuple[int, str], ...] = ()
+    quotient: tuple[Part, Part] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,32 +59,9 @@ class Formula:
     lets: list[tuple[str, str]]
 
 
-def pretty(value: Tensor | Graph | Sequence[Tensor], *, lines: int | None = _LINES) -> str:
-    """Return the formula of a tensor, of several, or of a graph's outputs, for a terminal.
-
-    Args:
-        value: What to print; a gradient is printed after the optimisation passes.
-        lines: The most lines to print of what the names stand for; None for all of them.
-    """
-    return _layout(formula(value, UNICODE), lines)
-
-
-def latex(value: Tensor | Graph | Sequence[Tensor], *, lines: int | None = _LINES) -> str:
-    """Return the formula as LaTeX: one ``aligned`` environment, for math mode."""
-    found = formula(value, LATEX)
-    rows = [f"{name} &= {text}" if name else f"&{text}" for name, text in found.answers]
-    lets = found.lets if lines is None else found.lets[:lines]
-    if not lets and len(rows) == 1:
-        return rows[0].replace("&", "", 1)
-    for number, (name, text) in enumerate(lets):
-        lead = r"\text{where}\quad " if number == 0 else ""
-        rows.append(f"{lead}{name} &= {text}")
-    if len(lets) < len(found.lets):
-        rows.append(r"&\vdots")
-    return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
-
-
-def _layout(found: Formula, lines: int | None) -> str:
+def unicode_text(graph: Graph, lines: int | None = LINES) -> str:
+    """Return the formulas of an optimised graph's outputs, for a terminal."""
+    found = _Writer(graph, UNICODE).write()
     rows = [f"{name} = {text}" if name else text for name, text in found.answers]
     lets = found.lets if lines is None else found.lets[:lines]
     width = max((len(name) for name, _ in lets), default=0)
@@ -97,15 +74,19 @@ def _layout(found: Formula, lines: int | None) -> str:
     return "\n".join(rows)
 
 
-def formula(value: Tensor | Graph | Sequence[Tensor], style: Style) -> Formula:
-    """Return the let-form of a tensor, of several, or of a graph's outputs."""
-    if isinstance(value, Graph):
-        graph = value
-    else:
-        graph = graph_of([value] if isinstance(value, Tensor) else value)
-    if not graph.provenance:
-        graph = optimize(graph)
-    return _Writer(graph, style).write()
+def latex_text(graph: Graph, lines: int | None = LINES) -> str:
+    """Return the formulas of an optimised graph's outputs as LaTeX."""
+    found = _Writer(graph, LATEX).write()
+    rows = [f"{name} &= {text}" if name else f"&{text}" for name, text in found.answers]
+    lets = found.lets if lines is None else found.lets[:lines]
+    if not lets and len(rows) == 1:
+        return rows[0].replace("&", "", 1)
+    for number, (name, text) in enumerate(lets):
+        lead = r"\text{where}\quad " if number == 0 else ""
+        rows.append(f"{lead}{name} &= {text}")
+    if len(lets) < len(found.lets):
+        rows.append(r"&\vdots")
+    return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
 
 
 class _Writer:
@@ -318,19 +299,22 @@ def _multiply(w: _Writer, node: Node, inner: list[Part]) -> Part:
 
 def _juxtaposed(w: _Writer, operands: list[tuple[int, Part]]) -> Part:
     """Return a product of numbers and a value: numbers first, then sizes, scalars, tensors."""
+    fractions = [(rank, part) for rank, part in operands if part.quotient is not None]
+    if len(fractions) == 1:
+        # a (b / c) is (a b) / c, which is how one writes it.
+        [(_, fraction)] = fractions
+        assert fraction.quotient is not None
+        top, bottom = fraction.quotient
+        inner = [(r, top if part is fraction else part) for r, part in operands]
+        return _quotient(w, _juxtaposed(w, inner), bottom)
     factors: list[tuple[int, str]] = []
     strength = PRODUCT
     for rank, part in operands:
         if part.factors:
             factors += part.factors
             continue
-        # a (b / c) is (a b) / c, which is how one writes it; so with a (b ⊙ c).
-        others = [(r, p) for r, p in operands if p is not part]
-        loose = part.strength == QUOTIENT and all(
-            r <= rank and p.strength != QUOTIENT for r, p in others
-        )
-        if loose or (part.strength == HADAMARD and all(r < rank for r, _ in others)):
-            strength = part.strength
+        if part.strength == HADAMARD and all(r < rank for r, p in operands if p is not part):
+            strength = HADAMARD
             factors.append((9, part.text))
         else:
             # A factor in brackets comes after the plain ones of its kind.
@@ -354,7 +338,7 @@ def _gathered(w: _Writer, factors: list[tuple[int, str]]) -> list[tuple[int, str
 
 
 def _repeats(text: str, count: int) -> bool:
-    return count > 1 and text.isidentifier()
+    return count > 1 and not text[0].isdigit() and not set(text) & set(" ()")
 
 
 def _rank(node: Node) -> int:
@@ -397,7 +381,8 @@ def _divide(w: _Writer, node: Node, inner: list[Part]) -> Part:
 
 def _quotient(w: _Writer, top: Part, bottom: Part) -> Part:
     over = w.fit(top, QUOTIENT) if top.strength != HADAMARD else w.style.brackets(top.text)
-    return Part(w.style.fraction(over, w.fit(bottom, POWER)), QUOTIENT)
+    text = w.style.fraction(over, w.fit(bottom, POWER))
+    return Part(text, QUOTIENT, quotient=(top, bottom))
 
 
 def _logistic_loss(w: _Writer, node: Node, inner: list[Part]) -> Part:
@@ -548,7 +533,7 @@ def _affine(node: Node) -> list[Node]:
     """Return what a pre-activation is made of, down to what is neither a sum nor a product."""
     found: list[Node] = []
     stack = [node]
-    while stack and len(found) < _LINES:
+    while stack and len(found) < LINES:
         inner = stack.pop()
         found.append(inner)
         if inner is node or inner.op.name in ("add", "subtract", "matmul", "transpose", *_SILENT):

@@ -79,7 +79,6 @@ def test_the_same_graph_always_gives_the_same_text() -> None:
         "a'b",
         'a"b',
         "# x",
-        "x\ny",
         "%0",
         "_v0",
         "graph",

@@ -85,13 +85,13 @@ def test_softmax() -> None:
         def kernel(x):
             n = x.shape[0]
 
-            max = -np.inf
+            largest = -np.inf
             for i in range(n):
-                max = np.maximum(max, x[i])
+                largest = np.maximum(largest, x[i])
 
             exp = np.empty((n,), np.float64)
-            t1 = np.isinf(max)
-            t2 = 0.0 if t1 else max
+            t1 = np.isinf(largest)
+            t2 = 0.0 if t1 else largest
             total = 0.0
             for i in range(n):
                 t3 = x[i] - t2

@@ -1,0 +1,42 @@
+"""Formulas of tensors: optimised first, then written in let-form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from symgrad.ir.graph import Graph, graph_of
+from symgrad.passes.pipeline import optimize
+from symgrad.show.formula import LINES, latex_text, unicode_text
+from symgrad.tensor import Tensor
+
+Printable = Tensor | Graph | Sequence[Tensor]
+
+
+def pretty(value: Printable, *, lines: int | None = LINES) -> str:
+    """Return the formula of a tensor, of several, or of a graph's outputs, for a terminal.
+
+    The answers come first, then what the names in them stand for.
+
+    Args:
+        value: What to print; it is optimised first, unless it is a graph that is already.
+        lines: The most lines to print of what the names stand for; None for all of them.
+    """
+    return unicode_text(_optimised(value), lines)
+
+
+def latex(value: Printable, *, lines: int | None = LINES) -> str:
+    """Return the formula as LaTeX for math mode: an ``aligned`` environment if it has parts.
+
+    Args:
+        value: As for `pretty`.
+        lines: As for `pretty`.
+    """
+    return latex_text(_optimised(value), lines)
+
+
+def _optimised(value: Printable) -> Graph:
+    if isinstance(value, Graph):
+        graph = value
+    else:
+        graph = graph_of([value] if isinstance(value, Tensor) else value)
+    return graph if graph.provenance else optimize(graph)
