@@ -213,7 +213,8 @@ def factor(graph: Graph) -> Graph:
 def _parted(node: Node, x: Node, shared: bool) -> Scaled:
     """Return the operand ``x`` of ``node`` as a factor and a base, if its factor may move."""
     part = split(x)
-    if not shared or part.base is None:
+    if not shared or part.base is None or part.factor == -ONE:
+        # A sign costs nothing anywhere, and merges with the sums it meets.
         return part
     # The sum of a one-hot row is 1, whatever else uses the row.
     trivial = node.op.name == "sum" and part.base.op.name == "one_hot"
@@ -246,7 +247,8 @@ def _multiply(node: Node, parts: list[Scaled]) -> Node | None:
         return None
     product_ = ew.multiply(Tensor(a.base), Tensor(b.base)).node
     for mine, other in ((a, b), (b, a)):
-        if mine.factor != ONE and mine.base and _cheaper(mine.base, node):
+        # A sign alone is better in the open, where it merges with sums.
+        if mine.factor not in (ONE, -ONE) and mine.base and _cheaper(mine.base, node):
             # The factor is on an operand smaller than the product: join both factors there.
             small = scaled(total, mine.base, mine.base.type.shape, node)
             if small is None or other.factor == ONE or other.base is None:

@@ -24,6 +24,8 @@ RULES = rules("""
     x ** 1            -> x
     x ** 0            -> 1
     x * x             -> x ** 2
+    x ** 2 * x        -> x ** 3
+    x ** 3 * x        -> x ** 4
     -(-x)             -> x
     x + (-y)          -> x - y
     x - (-y)          -> x + y
@@ -74,7 +76,9 @@ def _implicit_broadcast(node: Node) -> tuple[Node, str] | None:
 
 def _unbroadcast(node: Node) -> Node:
     while node.op.name == "broadcast_to" or (
-        node.op.name == "expand_dims" and node.inputs[0].type.ndim == 0
+        # New axes in front are what broadcasting adds by itself.
+        node.op.name == "expand_dims"
+        and (node.attrs["axes"] == tuple(range(len(node.attrs["axes"]))))
     ):
         node = node.inputs[0]
     return node

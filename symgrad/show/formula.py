@@ -27,7 +27,9 @@ _SILENT = frozenset({"broadcast_to", "expand_dims", "squeeze", "reshape", "stop_
 _LONGEST = 72
 _DEEPEST = 12
 _NAMED_DEPTH = 3
-"""A value that the user named is written by its name from this depth on: tanh(x W + b)."""
+"""A sum or product that the user named is written by its name from this depth on, a function of
+one from one less: so h1 = tanh(x W) is, and z = x W + b is not.
+"""
 LINES = 200
 _LAST_AXIS = frozenset({"softmax", "log_softmax", "logsumexp"})
 """Functions of the last axis unless they say otherwise."""
@@ -139,7 +141,7 @@ class _Writer:
     # Which values get a name
 
     def _name_for(self, node: Node, part: Part) -> str | None:
-        if part.weight == 0 or node.op.name in _SILENT or _is_transpose(node):
+        if (part.opposite or part).weight == 0 or node.op.name in _SILENT or _is_transpose(node):
             return None
         shared = len(self.users[node]) > 1 or self._shared_through_views(node)
         is_answer = node in self.graph.outputs and not shared
@@ -149,7 +151,9 @@ class _Writer:
             return self.deltas[node]
         backward = node.origin.gradient_of is not None
         user = self.user_names.get(node)
-        if user and not backward and (shared or part.depth >= _NAMED_DEPTH):
+        affine = node.op.name in ("add", "subtract", "multiply", "divide", "matmul")
+        nested = part.depth >= (_NAMED_DEPTH if affine else _NAMED_DEPTH - 1)
+        if user and not backward and (shared or nested):
             return self.style.name(user)
         length = self.style.length(part.text)
         tiny = part.weight <= 1 and length <= 10 and part.strength >= PRODUCT

@@ -1,0 +1,231 @@
+"""Printed gradients: the textbook form, word for word, with the user's own names."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+import symgrad as sg
+
+
+def test_softmax_with_cross_entropy() -> None:
+    z, t = sg.matrix("z", ("n", 10)), sg.tensor("t", ("n",), "int64")
+    loss = sg.nn.cross_entropy(z, t)
+    assert str(sg.grad(loss, z)) == "∂loss/∂z = (softmax(z) − onehot(t)) / n"
+
+
+def test_softmax_with_cross_entropy_by_probabilities() -> None:
+    z, p = sg.matrix("z", ("n", 10)), sg.matrix("p", ("n", 10))
+    loss = sg.nn.cross_entropy(z, p, reduction="sum")
+    assert str(sg.grad(loss, z)) == "∂loss/∂z = softmax(z) ⊙ sum(p, axis=1) − p"
+
+
+def test_logistic_regression() -> None:
+    X, y = sg.matrix("X", ("n", "d")), sg.vector("y", "n")
+    w, b = sg.parameter("w", ("d",)), sg.parameter("b")
+    loss = sg.nn.binary_cross_entropy_with_logits(X @ w + b, y)
+    assert str(sg.grad(loss, w)) == "∂loss/∂w = Xᵀ (σ(X w + b) − y) / n"
+    assert str(sg.grad(loss, b)) == "∂loss/∂b = Σ (σ(X w + b) − y) / n"
+    assert sg.pretty(sg.grad(loss, [w, b])) == (
+        "∂loss/∂w = Xᵀ δ\n"
+        "∂loss/∂b = Σ δ\n"
+        "  where  δ = (σ(X w + b) − y) / n"
+    )  # fmt: skip
+
+
+def test_logistic_regression_on_probabilities_is_the_same() -> None:
+    X, y, w = sg.matrix("X", ("n", "d")), sg.vector("y", "n"), sg.parameter("w", ("d",))
+    p = sg.nn.sigmoid(X @ w)
+    written_out = -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+    for loss in (sg.nn.binary_cross_entropy(p, y), written_out):
+        assert str(sg.grad(loss, w)).endswith("/∂w = Xᵀ (σ(X w) − y) / n")
+
+
+def test_least_squares() -> None:
+    X, y, w = sg.matrix("X", ("n", "d")), sg.vector("y", "n"), sg.parameter("w", ("d",))
+    half = np.sum((X @ w - y) ** 2) / 2
+    mean = np.mean((X @ w - y) ** 2)
+    assert str(half) == "half = 0.5 Σ (X w − y)²"
+    assert str(sg.grad(half, w)) == "∂half/∂w = Xᵀ (X w − y)"
+    assert str(sg.grad(mean, w)) == "∂mean/∂w = 2 Xᵀ (X w − y) / n"
+
+
+def network() -> tuple[Any, list[sg.Tensor]]:
+    x, t = sg.matrix("x", ("n", 64)), sg.tensor("t", ("n",), "int64")
+    W1, b1 = sg.parameter("W1", (64, 32)), sg.parameter("b1", (32,))
+    W2, b2 = sg.parameter("W2", (32, 16)), sg.parameter("b2", (16,))
+    W3, b3 = sg.parameter("W3", (16, 10)), sg.parameter("b3", (10,))
+    h1 = np.tanh(x @ W1 + b1)
+    h2 = np.tanh(h1 @ W2 + b2)
+    loss = sg.nn.cross_entropy(h2 @ W3 + b3, t)
+    return loss, [W1, b1, W2, b2, W3, b3]
+
+
+def test_two_hidden_layers() -> None:
+    loss, parameters = network()
+    assert str(sg.grad(loss, parameters[0])) == (
+        "∂loss/∂W₁ = xᵀ δ₁\n"
+        "  where  δ₃ = (softmax(h₂ W₃ + b₃) − onehot(t)) / n\n"
+        "         δ₂ = (δ₃ W₃ᵀ) ⊙ (1 − h₂²)\n"
+        "         δ₁ = (δ₂ W₂ᵀ) ⊙ (1 − h₁²)\n"
+        "         h₁ = tanh(x W₁ + b₁)\n"
+        "         h₂ = tanh(h₁ W₂ + b₂)"
+    )
+    assert sg.pretty(sg.grad(loss, parameters)).splitlines()[:6] == [
+        "∂loss/∂W₁ = xᵀ δ₁",
+        "∂loss/∂b₁ = Σₙ δ₁",
+        "∂loss/∂W₂ = h₁ᵀ δ₂",
+        "∂loss/∂b₂ = Σₙ δ₂",
+        "∂loss/∂W₃ = h₂ᵀ δ₃",
+        "∂loss/∂b₃ = Σₙ δ₃",
+    ]
+
+
+def test_one_hidden_layer() -> None:
+    x, t = sg.matrix("x", ("n", 4)), sg.tensor("t", ("n",), "int64")
+    W1, b1 = sg.parameter("W1", (4, 3)), sg.parameter("b1", (3,))
+    W2, b2 = sg.parameter("W2", (3, 2)), sg.parameter("b2", (2,))
+    h1 = np.tanh(x @ W1 + b1)
+    loss = sg.nn.cross_entropy(h1 @ W2 + b2, t)
+    assert str(sg.grad(loss, W1)) == (
+        "∂loss/∂W₁ = xᵀ δ₁\n"
+        "  where  δ₂ = (softmax(h₁ W₂ + b₂) − onehot(t)) / n\n"
+        "         δ₁ = (δ₂ W₂ᵀ) ⊙ (1 − h₁²)\n"
+        "         h₁ = tanh(x W₁ + b₁)"
+    )
+
+
+def test_quiz_1() -> None:
+    x, z = sg.scalar("x"), sg.scalar("z")
+    y = np.exp(x * z) + x * z / np.log(x) + np.sin(np.log(x)) / np.exp(x * z)
+    assert str(sg.grad(y, x)) == (
+        "∂y/∂x = (cos(log(x)) / u₁ − x z / log(x)²) / x"
+        " + z (1 / log(x) + u₁ (1 − sin(log(x)) / u₁²))\n"
+        "  where  u₁ = exp(x z)"
+    )
+    assert str(sg.grad(y, z)) == (
+        "∂y/∂z = x (1 / log(x) + u₁ (1 − sin(log(x)) / u₁²))\n"
+        "  where  u₁ = exp(x z)"
+    )  # fmt: skip
+
+
+def test_a_loop_over_layers_numbers_its_variable() -> None:
+    h, W = sg.vector("x", 3), sg.parameter("W", (3, 3))
+    for _ in range(3):
+        h = np.tanh(W @ h)  # type: ignore[assignment]  # NumPy says ndarray
+    assert str(h) == "h₃ = tanh(W h₂)\n  where  h₁ = tanh(W x)\n         h₂ = tanh(W h₁)"
+
+
+def test_second_derivatives_say_their_order() -> None:
+    x, y = sg.scalar("x"), sg.scalar("y")
+    f = x**2 * y**3
+    assert str(sg.grad(sg.grad(f, x), x)) == "∂²f/∂x² = 2 y³"
+    assert str(sg.grad(sg.grad(f, x), y)) == "∂²f/∂x∂y = 6 x y²"
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda x, y: x - (y - x), "x − (y − x)"),
+        (lambda x, y: (x + y) * x, "x (x + y)"),
+        (lambda x, y: x / (y * x), "x / (y x)"),
+        (lambda x, y: x / y / x, "x / (y x)"),
+        (lambda x, y: (x / y) ** 2, "(x / y)²"),
+        (lambda x, y: -(x + y), "−(x + y)"),
+        (lambda x, y: (-x) ** 2, "(−x)²"),
+        (lambda x, y: -(x**2), "−x²"),
+        (lambda x, y: 2.5 * x * y * 2, "5 x y"),
+        (lambda x, y: x * x * x, "x³"),
+        (lambda x, y: x ** (y + 1), "x^(y + 1)"),
+        (lambda x, y: x**-2, "x⁻²"),
+        (lambda x, y: np.sqrt(x + y), "√(x + y)"),
+        (lambda x, y: np.where(x > y, x, y), "where(x > y, x, y)"),
+        (lambda x, y: abs(x) + np.log10(y), "|x| + log₁₀(y)"),
+        (lambda x, y: 1e-7 * x, "10⁻⁷ x"),
+        (lambda x, y: np.maximum(x, 0.0) * 1.5e20, "1.5·10²⁰ max(x, 0)"),
+    ],
+)
+def test_no_more_parentheses_than_needed(make: Any, text: str) -> None:
+    x, y = sg.scalar("x"), sg.scalar("y")
+    assert sg.pretty(make(x, y)) == text
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda A, v: A @ v, "A v"),
+        (lambda A, v: v @ A, "vᵀ A"),
+        (lambda A, v: v @ v, "vᵀ v"),
+        (lambda A, v: (A + A.T) @ v, "(A + Aᵀ) v"),
+        (lambda A, v: (A @ A).T, "Aᵀ Aᵀ"),
+        (lambda A, v: np.outer(v, v), "v vᵀ"),
+        (lambda A, v: (A @ v) * v, "(A v) ⊙ v"),
+        (lambda A, v: (A * v) @ v, "(A ⊙ v) v"),
+        (lambda A, v: np.sum(A, axis=0), "sum(A, axis=0)"),
+        (lambda A, v: np.sum(A * v), "Σ A ⊙ v"),
+        (lambda A, v: v[1:] - v[:-1], "v[1:] − v[:2]"),
+        (lambda A, v: A[0] + A[:, 1], "A[0] + A[:, 1]"),
+        (lambda A, v: np.max(A, axis=1), "max(A, axis=1)"),
+    ],
+)
+def test_matrices_and_vectors(make: Any, text: str) -> None:
+    A, v = sg.matrix("A", (3, 3)), sg.vector("v", 3)
+    assert sg.pretty(make(A, v)) == text
+
+
+def test_quadratic_form() -> None:
+    A, x = sg.matrix("A", (3, 3)), sg.vector("x", 3)
+    f = x @ A @ x
+    assert str(sg.grad(f, A)) == "∂f/∂A = x xᵀ"
+
+
+def test_names_become_symbols() -> None:
+    theta1, weights = sg.scalar("theta1"), sg.scalar("weights_2")
+    assert sg.pretty(theta1 * weights) == "θ₁ weights₂"
+    assert sg.latex(theta1 * weights) == r"\theta_{1} \mathrm{weights}_{2}"
+
+
+def test_latex() -> None:
+    loss, parameters = network()
+    assert sg.latex(sg.grad(loss, parameters[2])) == "\n".join(
+        [
+            r"\begin{aligned}",
+            r"\frac{\partial \mathrm{loss}}{\partial W_{2}} &= h_{1}^\top \delta_{2} \\",
+            r"\text{where}\quad \delta_{3} &= \frac{\operatorname{softmax}(h_{2} W_{3} + b_{3})"
+            r" - \operatorname{onehot}(t)}{n} \\",
+            r"\delta_{2} &= \left(\delta_{3} W_{3}^\top\right) \odot"
+            r" \left(1 - {h_{2}}^{2}\right) \\",
+            r"h_{1} &= \tanh(x W_{1} + b_{1}) \\",
+            r"h_{2} &= \tanh(h_{1} W_{2} + b_{2})",
+            r"\end{aligned}",
+        ]
+    )
+
+
+def test_latex_braces_match() -> None:
+    loss, parameters = network()
+    x, z = sg.scalar("x"), sg.scalar("some_name")
+    y = np.exp(x * z) + x * z / np.log(x) + np.abs(np.floor(x)) ** z
+    for tensor in (*sg.grad(loss, parameters), sg.grad(y, x), sg.grad(y, z), y):
+        text = sg.latex(tensor)
+        assert text.count("{") == text.count("}")
+        assert text.count(r"\left") == text.count(r"\right")
+        assert not re.search(r"[^\x00-\x7f]", text)
+
+
+def test_many_lines_are_cut_with_a_word() -> None:
+    h = sg.vector("x", 3)
+    for _ in range(1000):
+        h = sg.sin(h) * h
+    text = sg.pretty(h, lines=5)
+    assert text.count("\n") == 6
+    assert "sg.pretty(..., lines=None) prints them all" in text
+    assert sg.pretty(h, lines=None).count("\n") >= 900
+
+
+def test_a_notebook_shows_latex() -> None:
+    x = sg.scalar("x")
+    assert (x**2)._repr_latex_() == r"$\displaystyle {x}^{2}$"
