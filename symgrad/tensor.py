@@ -19,7 +19,17 @@ from symgrad.ir.node import Node
 from symgrad.ir.op import Op, lookup
 from symgrad.ir.origin import here
 from symgrad.ir.size import Dim, Shape, Size
-from symgrad.ir.types import BOOL, DTYPES, FLOAT64, INT64, Array, DType, TensorType, as_dtype
+from symgrad.ir.types import (
+    BOOL,
+    DTYPES,
+    FLOAT64,
+    INT64,
+    SUPPORTED,
+    Array,
+    DType,
+    TensorType,
+    as_dtype,
+)
 
 FUNCTIONS: dict[object, Callable[..., Any]] = {}
 """NumPy function or ufunc -> the function that does the same to tensors."""
@@ -427,7 +437,7 @@ def constant(value: Any, dtype: object = None) -> Tensor:
     if isinstance(value, Tensor):
         return value if dtype is None else value.astype(dtype)
     array = np.array(value, dtype=None if dtype is None else as_dtype(dtype))
-    if array.dtype.name not in DTYPES or not array.dtype.isnative:
+    if array.dtype not in SUPPORTED:
         raise errors.DtypeError(
             errors.worded(
                 f"constant: dtype {array.dtype} is not supported",
@@ -481,7 +491,7 @@ def common_dtype(op: str, values: Sequence[Any], floats: bool = False) -> DType:
         dtype: DType = np.result_type(*(v.dtype if isinstance(v, np.generic) else v for v in weak))
     except TypeError as error:
         raise errors.DtypeError(errors.worded(f"{op}: {error}", made_at=here())) from error
-    if dtype.name not in DTYPES:
+    if dtype not in SUPPORTED:
         raise errors.DtypeError(
             errors.worded(
                 f"{op}: dtype {dtype} is not supported",

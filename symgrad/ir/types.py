@@ -23,6 +23,7 @@ INT32: DType = np.dtype(np.int32)
 INT64: DType = np.dtype(np.int64)
 BOOL: DType = np.dtype(np.bool_)
 DTYPES: dict[str, DType] = {d.name: d for d in (FLOAT32, FLOAT64, INT32, INT64, BOOL)}
+SUPPORTED = frozenset(DTYPES.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +58,15 @@ def as_dtype(value: object) -> DType:
     Raises:
         DtypeError: for anything but float32, float64, int32, int64 and bool.
     """
+    if isinstance(value, np.dtype) and value in SUPPORTED:
+        return value
     try:
         dtype: DType = np.dtype(value)  # type: ignore[call-overload]
     except TypeError:
         raise _wrong_dtype(f"{value!r} is not a dtype") from None
-    if dtype.name not in DTYPES or not dtype.isnative:
+    if dtype not in SUPPORTED:
         raise _wrong_dtype(f"dtype {dtype} is not supported")
-    return DTYPES[dtype.name]
+    return dtype
 
 
 def _wrong_dtype(what: str) -> DtypeError:

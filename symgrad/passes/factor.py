@@ -282,7 +282,7 @@ def _negative(node: Node, parts: list[Scaled]) -> Node | None:
 def _add(node: Node, parts: list[Scaled]) -> Node | None:
     a, b = parts
     sign = -1 if node.op.name == "subtract" else 1
-    if a.base is None or b.base is None:
+    if a.base is None or b.base is None or (a.factor == b.factor == ONE and a.base is not b.base):
         return None
     left, right = a.factor, b.factor if sign > 0 else -b.factor
     if a.base is b.base and left.negative == right.negative:

@@ -28,10 +28,8 @@ class Ledger:
         """Add one occurrence of ``action``, done to these nodes."""
         self.counts[action] += 1
         known = self.places.setdefault(action, [])
-        for node in nodes:
-            place = node.origin.place
-            if place not in known and len(known) < _PLACES:
-                known.append(place)
+        if len(known) < _PLACES:
+            known += [node.origin.place for node in nodes if node.origin.place not in known]
 
     def entries(self) -> list[Entry]:
         """Return one entry per action, most frequent first."""

@@ -349,7 +349,8 @@ def _rank(node: Node) -> int:
     """Return a sort key: numbers before sizes before scalars before tensors."""
     if scalar_value(node) is not None:
         return 0
-    if not node.type.ndim and not any(x.is_input for x in reachable([node])):
+    inputs = {x.op.name for x in node.inputs}
+    if node.op.name == "size" or (inputs and inputs <= {"constant", "size"}):
         return 1
     return 2 + bool(node.type.ndim)
 
