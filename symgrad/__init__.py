@@ -105,7 +105,7 @@ from symgrad.ops.shape import (
     zeros_like,
 )
 from symgrad.passes.pipeline import optimize
-from symgrad.pretty import latex, pretty
+from symgrad.pretty import latex, mathml, pretty
 from symgrad.tensor import Printers, Tensor, constant
 from symgrad.trace import value_and_grad
 
@@ -184,6 +184,7 @@ __all__ = [
     "logical_not",
     "logical_or",
     "logical_xor",
+    "mathml",
     "matmul",
     "matrix",
     "matrix_transpose",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from symgrad.ir.graph import Graph, graph_of
 from symgrad.passes.pipeline import optimize
-from symgrad.show.formula import LINES, latex_text, unicode_text
+from symgrad.show.formula import LINES, latex_text, mathml_text, unicode_text
 from symgrad.tensor import Tensor
 
 Printable = Tensor | Graph | Sequence[Tensor]
@@ -32,6 +32,16 @@ def latex(value: Printable, *, lines: int | None = LINES) -> str:
         lines: As for `pretty`.
     """
     return latex_text(_optimised(value), lines)
+
+
+def mathml(value: Printable, *, lines: int | None = LINES) -> str:
+    """Return the formula as a MathML Core element, for web pages.
+
+    Args:
+        value: As for `pretty`.
+        lines: As for `pretty`.
+    """
+    return mathml_text(_optimised(value), lines)
 
 
 def _optimised(value: Printable) -> Graph:

@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("print", help="print the gradients of a model")
     _model_argument(command)
     forms = command.add_mutually_exclusive_group()
-    for form in ("latex", "ir", "source"):
+    for form in ("latex", "mathml", "ir", "source"):
         forms.add_argument(f"--{form}", dest="form", action="store_const", const=form)
     command.add_argument("--wrt", nargs="+", metavar="NAME", help="gradients by these tensors only")
     command.set_defaults(run=_print, form="text")

@@ -9,7 +9,7 @@ from symgrad.ir.graph import Graph
 from symgrad.model import Model
 from symgrad.module import model_module
 from symgrad.passes.pipeline import optimize
-from symgrad.pretty import latex, pretty
+from symgrad.pretty import latex, mathml, pretty
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
         print(optimize(Graph(model.arguments, [model.loss, *outputs])))
         return 0
     graph = Graph(model.arguments, outputs)
-    print(latex(graph) if options.form == "latex" else pretty(graph))
+    print({"latex": latex, "mathml": mathml, "text": pretty}[options.form](graph))
     return 0
 
 

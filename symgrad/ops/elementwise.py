@@ -190,7 +190,7 @@ def reciprocal(x: Any) -> Tensor:
 
 exp = entry("exp", np.exp, [lambda y, x: y], scalar="exp({0})", latex=r"\exp({0})")
 exp2 = entry("exp2", np.exp2, [lambda y, x: y * math.log(2)], scalar="exp2({0})",
-             text="2^{0}", latex="2^{{{0}}}")  # fmt: skip
+             text="2^({0})", latex="2^{{{0}}}")  # fmt: skip
 expm1 = entry("expm1", np.expm1, [lambda y, x: exp(x)], scalar="expm1({0})", text="expm1({0})")
 log = entry("log", np.log, [lambda y, x: 1 / x], scalar="log({0})",
             domain=reals(0.3, 3.0), latex=r"\log({0})")  # fmt: skip
@@ -473,7 +473,7 @@ logical_or: Function = _logic(
     "logical_or", np.logical_or, "{0} or {1}", 2, "{0} ∨ {1}", r"{0} \vee {1}"
 )
 logical_xor = _logic("logical_xor", np.logical_xor, "{0} != {1}", 2, "{0} ⊕ {1}", r"{0} \oplus {1}")
-logical_not = _logic("logical_not", np.logical_not, "not {0}", 1, "¬{0}", r"\neg {0}")
+logical_not = _logic("logical_not", np.logical_not, "not {0}", 1, "¬({0})", r"\neg ({0})")
 
 # Choice and conversion
 

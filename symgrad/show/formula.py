@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from symgrad.ir.graph import Derivative, Graph
 from symgrad.ir.names import cotangents, value_names, variables
 from symgrad.ir.node import Node, scalar_value
 from symgrad.ir.size import Size
 from symgrad.ir.walk import consumers, reachable
-from symgrad.show.notation import LATEX, UNICODE, Style, split_name
+from symgrad.show.notation import LATEX, MATHML, UNICODE, Style, split_name
 
 # Binding strengths: what is weaker than its place needs parentheses.
 RELATION, SUM, QUOTIENT, HADAMARD, PRODUCT, POWER, ATOM = range(7)
@@ -89,6 +88,26 @@ def latex_text(graph: Graph, lines: int | None = LINES) -> str:
     if len(lets) < len(found.lets):
         rows.append(r"&\vdots")
     return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
+
+
+def mathml_text(graph: Graph, lines: int | None = LINES) -> str:
+    """Return the formulas of an optimised graph's outputs as a MathML Core element."""
+    found = _Writer(graph, MATHML).write()
+    lets = found.lets if lines is None else found.lets[:lines]
+    rows = [("", name, text) for name, text in found.answers]
+    rows += [("" if i else "where", name, text) for i, (name, text) in enumerate(lets)]
+    if len(lets) < len(found.lets):
+        rows.append(("", "", "<mo>⋮</mo>"))
+    cells = [
+        f"<mtr><mtd><mtext>{lead}</mtext></mtd><mtd><mrow>{name}</mrow></mtd>"
+        f"<mtd>{'<mo>=</mo>' if name else ''}</mtd><mtd><mrow>{text}</mrow></mtd></mtr>"
+        for lead, name, text in rows
+    ]
+    table = "\n".join(cells)
+    return (
+        '<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">'
+        f"<mtable>\n{table}\n</mtable></math>"
+    )
 
 
 class _Writer:
@@ -203,22 +222,24 @@ class _Writer:
         """Return a part with a minus sign, or without the one it has."""
         if part.opposite is not None:
             return part.opposite
-        text = f"{self.style.minus}{self.fit(part, QUOTIENT)}"
+        text = self.style.prefix(self.style.minus, self.fit(part, QUOTIENT))
         return Part(text, SUM, part.weight, part.depth, opposite=part)
 
     def _by_template(self, node: Node, inner: list[Part]) -> Part:
         op = node.op
         texts = [part.text for part in inner]
-        template = op.latex if self.style.latex else op.text
-        if template and not op.variadic:
+        if (op.text or op.latex) and not op.variadic:
+            slots = ", ".join(f"{{{i}}}" for i in range(len(inner)))
+            template = op.text or f"{op.name}({slots})"
             relation = template.startswith("{0} ")
             if relation:
                 texts = [self.fit(part, HADAMARD) for part in inner]
-            return Part(template.format(*texts), RELATION if relation else ATOM)
+            text = self.style.filled(template, op.latex, texts)
+            return Part(text, RELATION if relation else ATOM)
         axes = node.attrs.get("axis")
         last = op.name in _LAST_AXIS and axes == (node.inputs[0].type.ndim - 1,)
         silent = axes is None or node.type.ndim == 0 or last or op.variadic
-        note = [] if silent else [f"axis={_axes_text(axes)}"]
+        note = [] if silent else [self.style.literal(f"axis={_axes_text(axes)}")]
         return Part(self.style.call(op.name.replace("_", " "), texts + note))
 
     def fit(self, part: Part, strength: int) -> str:
@@ -236,7 +257,7 @@ def _leaf(w: _Writer, node: Node, _inner: list[Part]) -> Part:
 def _constant(w: _Writer, node: Node, _inner: list[Part]) -> Part:
     value = node.attrs["value"]
     if value.ndim == 1 and value.size <= 4:
-        return Part("[" + ", ".join(w.style.number(v) for v in value.tolist()) + "]")
+        return Part(w.style.index("", [w.style.number(v) for v in value.tolist()]))
     w.constants += 1
     return Part(w.style.name(f"C{w.constants}"))
 
@@ -251,9 +272,9 @@ def _size_part(w: _Writer, size: Size) -> Part:
     if single and all(isinstance(f, str) for f in factors):
         words = [w.style.name(str(f).lstrip("_")) for f in factors]
         if coefficient != 1:
-            words.insert(0, str(coefficient))
-        return Part(" ".join(words), ATOM if len(words) == 1 else PRODUCT)
-    return Part(str(size).replace("*", " "), SUM)
+            words.insert(0, w.style.number(coefficient))
+        return Part(w.style.product(words), ATOM if len(words) == 1 else PRODUCT)
+    return Part(w.style.literal(str(size).replace("*", " ")), SUM)
 
 
 def _silent(_w: _Writer, _node: Node, inner: list[Part]) -> Part:
@@ -271,15 +292,19 @@ def _add(w: _Writer, _node: Node, inner: list[Part]) -> Part:
     if b.opposite is None and a.opposite is not None:
         a, b = b, a
     if b.opposite is not None:
-        return Part(f"{w.fit(a, SUM)} {w.style.minus} {w.fit(b.opposite, QUOTIENT)}", SUM)
-    return Part(f"{w.fit(a, SUM)} + {w.fit(b, SUM)}", SUM)
+        return _infix(w, w.fit(a, SUM), w.style.minus, w.fit(b.opposite, QUOTIENT))
+    return _infix(w, w.fit(a, SUM), w.style.plus, w.fit(b, SUM))
+
+
+def _infix(w: _Writer, left: str, sign: str, right: str, strength: int = SUM) -> Part:
+    return Part(w.style.infix(left, sign, right), strength)
 
 
 def _subtract(w: _Writer, _node: Node, inner: list[Part]) -> Part:
     a, b = inner
     if b.opposite is not None:
-        return Part(f"{w.fit(a, SUM)} + {w.fit(b.opposite, SUM)}", SUM)
-    return Part(f"{w.fit(a, SUM)} {w.style.minus} {w.fit(b, QUOTIENT)}", SUM)
+        return _infix(w, w.fit(a, SUM), w.style.plus, w.fit(b.opposite, SUM))
+    return _infix(w, w.fit(a, SUM), w.style.minus, w.fit(b, QUOTIENT))
 
 
 def _negative(w: _Writer, _node: Node, inner: list[Part]) -> Part:
@@ -294,10 +319,11 @@ def _multiply(w: _Writer, node: Node, inner: list[Part]) -> Part:
     a, b = node.inputs
     left, right = inner
     if _is_outer(node):
-        return Part(f"{w.fit(left, PRODUCT)} {w.style.transpose(w.fit(right, POWER + 1))}", PRODUCT)
+        row = w.style.transpose(w.fit(right, ATOM))
+        return Part(w.style.product([w.fit(left, PRODUCT), row]), PRODUCT)
     if a.type.ndim and b.type.ndim and scalar_value(a) is None and scalar_value(b) is None:
-        text = f"{_in_hadamard(w, a, left)} {w.style.times} {_in_hadamard(w, b, right)}"
-        return Part(text, HADAMARD)
+        first, second = _in_hadamard(w, left), _in_hadamard(w, right)
+        return _infix(w, first, w.style.times, second, HADAMARD)
     return _juxtaposed(w, [(_rank(a), left), (_rank(b), right)])
 
 
@@ -324,10 +350,7 @@ def _juxtaposed(w: _Writer, operands: list[tuple[int, Part]]) -> Part:
             # A factor in brackets comes after the plain ones of its kind.
             factors.append((2 * rank + (part.strength < PRODUCT), w.fit(part, PRODUCT)))
     factors = _gathered(w, sorted(factors, key=lambda factor: factor[0]))
-    text = factors[0][1]
-    for (_, before), (_, factor) in pairwise(factors):
-        touching = before[-1].isdigit() and before[0].isdigit() and factor[0].isdigit()
-        text += f" {w.style.dot} {factor}" if touching else f" {factor}"
+    text = w.style.product([factor for _, factor in factors])
     return Part(text, strength, factors=tuple(factors) if strength == PRODUCT else ())
 
 
@@ -335,14 +358,11 @@ def _gathered(w: _Writer, factors: list[tuple[int, str]]) -> list[tuple[int, str
     """Return factors with a name that occurs several times written once, as a power."""
     counts = Counter(text for _, text in factors)
     return [
-        (kind, w.style.power(text, str(counts[text])) if _repeats(text, counts[text]) else text)
+        (kind, w.style.power(text, w.style.number(counts[text])) if repeats else text)
         for kind, text in dict.fromkeys(factors)
-        for _ in range(1 if _repeats(text, counts[text]) else counts[text])
+        for repeats in [counts[text] > 1 and w.style.is_name(text)]
+        for _ in range(1 if repeats else counts[text])
     ]
-
-
-def _repeats(text: str, count: int) -> bool:
-    return count > 1 and not text[0].isdigit() and not set(text) & set(" ()")
 
 
 def _rank(node: Node) -> int:
@@ -355,7 +375,7 @@ def _rank(node: Node) -> int:
     return 2 + bool(node.type.ndim)
 
 
-def _in_hadamard(w: _Writer, node: Node, part: Part) -> str:
+def _in_hadamard(w: _Writer, part: Part) -> str:
     """Return an operand of ⊙; matrix products are bracketed, as textbooks do."""
     if part.strength == PRODUCT and part.weight:
         return w.style.brackets(part.text)
@@ -372,14 +392,15 @@ def _divide(w: _Writer, node: Node, inner: list[Part]) -> Part:
     if a.opposite is not None:
         return w.negated(_divide(w, node, [a.opposite, b]))
     top = node.inputs[0]
-    if w.style.latex:
+    if w.style.stacked:
         return Part(w.style.fraction(a.text, b.text), PRODUCT)
     if a.strength == QUOTIENT and top.op.name == "divide" and top not in w.deltas:
         numerator, first = (w.parts[x] for x in top.inputs)
         if first.text == b.text:
-            return _quotient(w, numerator, Part(w.style.power(w.fit(b, ATOM), "2"), POWER))
+            square = w.style.power(w.fit(b, ATOM), w.style.number(2))
+            return _quotient(w, numerator, Part(square, POWER))
         if not node.type.ndim:
-            product = f"{w.fit(first, PRODUCT)} {w.fit(b, PRODUCT)}"
+            product = w.style.product([w.fit(first, PRODUCT), w.fit(b, PRODUCT)])
             return _quotient(w, numerator, Part(product, PRODUCT))
     return _quotient(w, a, b)
 
@@ -393,11 +414,11 @@ def _quotient(w: _Writer, top: Part, bottom: Part) -> Part:
 def _logistic_loss(w: _Writer, node: Node, inner: list[Part]) -> Part:
     z, y = inner
     if node.type.ndim:
-        left, right = (_in_hadamard(w, x, p) for x, p in zip(node.inputs, inner, strict=True))
-        product = f"{right} {w.style.times} {left}"
+        left, right = (_in_hadamard(w, part) for part in inner)
+        product = w.style.infix(right, w.style.times, left)
     else:
         product = _juxtaposed(w, [(2, y), (2, z)]).text
-    return Part(f"{w.style.call('softplus', [z.text])} {w.style.minus} {product}", SUM)
+    return _infix(w, w.style.call("softplus", [z.text]), w.style.minus, product)
 
 
 def _power(w: _Writer, node: Node, inner: list[Part]) -> Part:
@@ -414,12 +435,13 @@ def _matmul(w: _Writer, node: Node, inner: list[Part]) -> Part:
     left, right = (w.fit(part, PRODUCT) for part in inner)
     if node.inputs[0].type.ndim == 1:
         left = w.style.transpose(w.fit(inner[0], ATOM))
-    return Part(f"{left} {right}", PRODUCT)
+    return Part(w.style.product([left, right]), PRODUCT)
 
 
 def _transpose(w: _Writer, node: Node, inner: list[Part]) -> Part:
     if not _is_transpose(node):
-        return Part(w.style.call("transpose", [inner[0].text, str(node.attrs["axes"])]))
+        axes = w.style.literal(str(node.attrs["axes"]))
+        return Part(w.style.call("transpose", [inner[0].text, axes]))
     return Part(w.style.transpose(w.fit(inner[0], ATOM)), ATOM)
 
 
@@ -434,12 +456,12 @@ def _sum(w: _Writer, node: Node, inner: list[Part]) -> Part:
     x = node.inputs[0]
     dims = [x.type.shape[axis] for axis in node.attrs["axis"]]
     named = [str(dim) for dim in dims if isinstance(dim, Size)]
-    if node.type.ndim == 0:
-        return Part(f"{w.style.total([])} {w.fit(inner[0], HADAMARD)}", PRODUCT)
-    if len(named) == len(dims) and not any(name.startswith("_") for name in named):
-        return Part(f"{w.style.total(named)} {w.fit(inner[0], HADAMARD)}", PRODUCT)
-    axes = _axes_text(node.attrs["axis"])
-    return Part(w.style.call("sum", [inner[0].text, f"axis={axes}"]))
+    nameless = len(named) < len(dims) or any(name.startswith("_") for name in named)
+    if node.type.ndim and nameless:
+        axes = w.style.literal(f"axis={_axes_text(node.attrs['axis'])}")
+        return Part(w.style.call("sum", [inner[0].text, axes]))
+    sign = w.style.total(named if node.type.ndim else [])
+    return Part(w.style.spaced(sign, w.fit(inner[0], HADAMARD)), PRODUCT)
 
 
 def _axes_text(axes: object) -> str:
@@ -470,13 +492,13 @@ def _slice(w: _Writer, node: Node, inner: list[Part], dropped: Sequence[int] = (
         keys.append(f"{first}:{last}" + ("" if step == 1 else f":{step}"))
     while len(keys) > 1 and keys[-1] == ":":
         keys.pop()
-    return Part(f"{w.fit(inner[0], ATOM)}[{', '.join(keys)}]")
+    return Part(w.style.index(w.fit(inner[0], ATOM), [w.style.literal(key) for key in keys]))
 
 
 def _gather(w: _Writer, node: Node, inner: list[Part]) -> Part:
     x, *indices = inner
-    before = [":"] * node.attrs["axis"]
-    return Part(f"{w.fit(x, ATOM)}[{', '.join(before + [i.text for i in indices])}]")
+    before = [w.style.literal(":")] * node.attrs["axis"]
+    return Part(w.style.index(w.fit(x, ATOM), before + [i.text for i in indices]))
 
 
 _RULES: dict[str, Callable[[_Writer, Node, list[Part]], Part]] = {

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
 import symgrad as sg
+from tests.show.reading import Tree, build, expressions, read_back
+
+CORE = {"math", "mtable", "mtr", "mtd", "mrow", "mi", "mn", "mo", "mtext", "msub", "msup", "mfrac"}
+CORE |= {"msqrt", "munder"}
 
 
 def test_softmax_with_cross_entropy() -> None:
@@ -229,3 +235,37 @@ def test_many_lines_are_cut_with_a_word() -> None:
 def test_a_notebook_shows_latex() -> None:
     x = sg.scalar("x")
     assert (x**2)._repr_latex_() == r"$\displaystyle {x}^{2}$"
+
+
+def test_mathml_is_well_formed() -> None:
+    loss, parameters = network()
+    x, z = sg.scalar("x"), sg.scalar("some_name")
+    y = np.exp(x * z) + x * z / np.log(x) + np.abs(np.floor(x)) ** z + 1e-7 * np.log10(x)
+    A, v = sg.matrix("A", (3, 3)), sg.vector("v", 3)
+    f = np.sum(np.where(A @ v > 0, v[1], np.sqrt(v))) + np.sum(np.outer(v, v))
+    for value in (sg.grad(loss, parameters), sg.grad(y, x), y, f, sg.grad(f, v)):
+        root = ElementTree.fromstring(sg.mathml(value))
+        tags = {element.tag.partition("}")[2] for element in root.iter()}
+        assert tags <= CORE
+
+
+def test_mathml_says_what_the_terminal_says() -> None:
+    x, y = sg.scalar("x"), sg.vector("y", "n")
+    root = ElementTree.fromstring(sg.mathml(sg.sin(x) * (1 - 2 * x)))
+    invisible = {ord(c): None for c in "\N{INVISIBLE TIMES}\N{FUNCTION APPLICATION}\n "}
+    assert "".join(root.itertext()).translate(invisible) == "sin(x)(1−2x)"
+    assert "<munder><mo>∑</mo><mrow><mi>n</mi></mrow></munder>" in sg.mathml(
+        sg.sum(y * sg.matrix("A", (4, "n")), axis=1)
+    )
+
+
+@given(expressions(["x", "y", "z"]))
+@settings(derandomize=True, deadline=None, max_examples=300)
+def test_the_text_means_what_the_graph_computes(tree: Tree) -> None:
+    """Printed scalars, read back by SymPy, have the value of the graph: signs and brackets too."""
+    at = {"x": 0.7, "y": 1.3, "z": 0.4}
+    tensors = {name: sg.scalar(name) for name in at}
+    value = build(tree, tensors)
+    lines = sg.pretty(value).splitlines()
+    expected = sg.compile(list(tensors.values()), value, backend="numpy")(*at.values())
+    assert read_back(lines, at) == pytest.approx(float(expected), rel=1e-9, abs=1e-12)
