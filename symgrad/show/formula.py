@@ -99,15 +99,19 @@ def mathml_text(graph: Graph, lines: int | None = LINES) -> str:
     if len(lets) < len(found.lets):
         rows.append(("", "", "<mo>⋮</mo>"))
     cells = [
-        f"<mtr><mtd><mtext>{lead}</mtext></mtd><mtd><mrow>{name}</mrow></mtd>"
-        f"<mtd>{'<mo>=</mo>' if name else ''}</mtd><mtd><mrow>{text}</mrow></mtd></mtr>"
+        f"<mtr><mtd><mtext>{lead}</mtext></mtd>{_RIGHT}<mrow>{name}</mrow></mtd>"
+        f"<mtd>{'<mo>=</mo>' if name else ''}</mtd>{_LEFT}<mrow>{text}</mrow></mtd></mtr>"
         for lead, name, text in rows
     ]
     table = "\n".join(cells)
     return (
         '<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">'
-        f"<mtable>\n{table}\n</mtable></math>"
+        f'<mtable displaystyle="true">\n{table}\n</mtable></math>'
     )
+
+
+_LEFT, _RIGHT = (f'<mtd style="text-align: {side}">' for side in ("left", "right"))
+"""MathML Core has no alignment of columns; CSS does."""
 
 
 class _Writer:
@@ -163,8 +167,7 @@ class _Writer:
         if (part.opposite or part).weight == 0 or node.op.name in _SILENT or _is_transpose(node):
             return None
         shared = len(self.users[node]) > 1 or self._shared_through_views(node)
-        is_answer = node in self.graph.outputs and not shared
-        if is_answer:
+        if not shared and self._is_answer(node):
             return None
         if node in self.deltas and (len(self.deltas) > 1 or shared):
             return self.deltas[node]
@@ -179,6 +182,13 @@ class _Writer:
         if (shared and not tiny) or length > _LONGEST or part.depth >= _DEEPEST:
             return self._fresh("g" if backward else "u")
         return None
+
+    def _is_answer(self, node: Node) -> bool:
+        """Return whether a value is printed as an answer, or is one but for its sign."""
+        answers = self.graph.outputs
+        return node in answers or any(
+            user.op.name == "negative" and user in answers for user in self.users[node]
+        )
 
     def _shared_through_views(self, node: Node) -> bool:
         count = 0
@@ -392,9 +402,7 @@ def _divide(w: _Writer, node: Node, inner: list[Part]) -> Part:
     if a.opposite is not None:
         return w.negated(_divide(w, node, [a.opposite, b]))
     top = node.inputs[0]
-    if w.style.stacked:
-        return Part(w.style.fraction(a.text, b.text), PRODUCT)
-    if a.strength == QUOTIENT and top.op.name == "divide" and top not in w.deltas:
+    if a.quotient is not None and top.op.name == "divide" and top not in w.deltas:
         numerator, first = (w.parts[x] for x in top.inputs)
         if first.text == b.text:
             square = w.style.power(w.fit(b, ATOM), w.style.number(2))
@@ -406,6 +414,9 @@ def _divide(w: _Writer, node: Node, inner: list[Part]) -> Part:
 
 
 def _quotient(w: _Writer, top: Part, bottom: Part) -> Part:
+    if w.style.stacked:
+        text = w.style.fraction(top.text, bottom.text)
+        return Part(text, PRODUCT, quotient=(top, bottom))
     over = w.fit(top, QUOTIENT) if top.strength != HADAMARD else w.style.brackets(top.text)
     text = w.style.fraction(over, w.fit(bottom, POWER))
     return Part(text, QUOTIENT, quotient=(top, bottom))
