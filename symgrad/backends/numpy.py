@@ -52,7 +52,7 @@ def _value(node: Node, inputs: list[Array], sizes: Mapping[str, int]) -> Array:
     try:
         out = np.asarray(node.op.reference(*inputs, **attrs))
     except IndexError as error:
-        names = ", ".join(x.name or x.op.name for x in node.inputs)
+        names = ", ".join(str(x.name) if x.is_input else x.op.name for x in node.inputs)
         raise errors.ValueRangeError(
             errors.worded(f"{node.op.name}({names}): {error}", made_at=node.origin)
         ) from None

@@ -17,7 +17,7 @@ from symgrad.cli.load import Loaded, load
 from symgrad.errors import ModelError
 from symgrad.ir.graph import Graph
 from symgrad.module import Module, beside, model_module
-from symgrad.passes.pipeline import NAMES, optimize
+from symgrad.passes.pipeline import NAMES, NODES_REMOVED, optimize
 from symgrad.pretty import pretty
 
 
@@ -79,9 +79,11 @@ def _facts(loaded: Loaded, options: argparse.Namespace) -> dict[str, Any]:
         "passes": {
             "nodes_before": len(original),
             "nodes_after": len(graph),
+            "removed": {e.stage: e.count for e in _merged(graph) if e.action == NODES_REMOVED},
             "ledger": [
                 {"pass": e.stage, "action": e.action, "count": e.count, "at": list(e.places)}
                 for e in _merged(graph)
+                if e.action != NODES_REMOVED
             ],
         },
         "kernels": list(source.steps),
@@ -166,10 +168,11 @@ def _pass_lines(passes: dict[str, Any]) -> Iterator[str]:
     yield f"\nPasses: {passes['nodes_before']} nodes become {passes['nodes_after']}"
     stage = ""
     for entry in passes["ledger"]:
-        lead = "" if entry["pass"] == stage else entry["pass"]
-        stage = entry["pass"]
+        if entry["pass"] != stage:
+            stage = entry["pass"]
+            yield f"  {stage:<16}{-passes['removed'].get(stage, 0):+d} nodes"
         count = f" ×{entry['count']}" if entry["count"] > 1 else ""
-        yield f"  {lead:<15}{entry['action']}{count}  ({', '.join(entry['at'])})"
+        yield f"    {entry['action']}{count}  ({', '.join(entry['at'])})"
 
 
 def _check_lines(report: dict[str, Any]) -> Iterator[str]:

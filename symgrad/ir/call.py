@@ -88,6 +88,9 @@ _KINDS = {"f": "float32 or float64", "i": "int32 or int64", "b": "bool"}
 
 def describe(node: Node, index: int) -> str:
     """Return the name of an operand for a message: its own, its variable's, or its position."""
+    while node.op.name == "cast":
+        # Promotion makes these, not people.
+        node = node.inputs[0]
     return node.name or f"operand {index + 1}"
 
 

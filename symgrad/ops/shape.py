@@ -13,7 +13,7 @@ import numpy as np
 from symgrad import errors
 from symgrad.ir.call import Call, apply
 from symgrad.ir.node import Node
-from symgrad.ir.op import Case, Op, define
+from symgrad.ir.op import Case, Op, define, lookup
 from symgrad.ir.origin import here
 from symgrad.ir.size import Dim, Shape, Size, add, divide, multiply, product, shape_text
 from symgrad.ir.types import FLOAT64, Array, TensorType, as_dim
@@ -305,15 +305,13 @@ def broadcast_to(x: Any, shape: Any) -> Tensor:
 
 def sum_to(x: Tensor, shape: Shape) -> Tensor:
     """Return ``x`` summed over every axis along which ``shape`` was broadcast: its adjoint."""
-    from symgrad.ops.reduce import sum_axes
-
     extra = x.ndim - len(shape)
     ones = tuple(
         axis + extra for axis, dim in enumerate(shape) if dim == 1 and x.shape[axis + extra] != 1
     )
     if not extra and not ones:
         return x
-    total = sum_axes(x, (*range(extra), *ones))
+    total = Tensor(apply(lookup("sum"), (x.node,), {"axis": (*range(extra), *ones)}))
     return expand_dims(total, tuple(axis - extra for axis in ones))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from symgrad.errors import ArgumentError
-from symgrad.ir.graph import Graph, verify
+from symgrad.ir.graph import Entry, Graph, verify
 from symgrad.ir.node import Node
 from symgrad.passes.cse import cse
 from symgrad.passes.factor import factor
@@ -15,6 +15,9 @@ from symgrad.passes.simplify import simplify
 from symgrad.passes.stabilize import stabilize
 
 Pass = Callable[[Graph], Graph]
+
+NODES_REMOVED = "nodes removed"
+"""The ledger's entry for how many nodes a pass removed, all in all."""
 
 PIPELINE: list[Pass] = [
     cse,
@@ -64,10 +67,13 @@ def optimize(graph: Graph, *, without: Iterable[str] = (), check: bool = False) 
         if name in skipped or idle.get(name) == start.outputs:
             # It changed nothing the last time, and nothing has changed since.
             continue
-        before = start.outputs
-        start = stage(start)
-        if start.outputs == before:
-            idle[name] = before
+        before, start = start, stage(start)
+        if start.outputs == before.outputs:
+            idle[name] = before.outputs
+        if len(start) != len(before):
+            # Negative where a pass needs more nodes than it saves.
+            removed = Entry(name, NODES_REMOVED, (), len(before) - len(start))
+            start = start.replaced(start.outputs, ledger=[removed])
         if check:
             verify(start, name)
     return start

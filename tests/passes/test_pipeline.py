@@ -15,7 +15,7 @@ from symgrad.ir.graph import Graph, verify
 from symgrad.passes.cse import cse
 from symgrad.passes.factor import factor
 from symgrad.passes.fold_constants import fold_constants
-from symgrad.passes.pipeline import NAMES, PIPELINE, Pass, optimize
+from symgrad.passes.pipeline import NAMES, NODES_REMOVED, PIPELINE, Pass, optimize
 from symgrad.passes.prune import prune
 from symgrad.passes.simplify import simplify
 from symgrad.passes.stabilize import stabilize
@@ -166,7 +166,7 @@ def test_the_ledger_says_what_was_done_and_where() -> None:
     assert any("simplify: x * 1 -> x" in line for line in lines)
     assert any(line.startswith("cse: merged cos (forward with forward)") for line in lines)
     assert any(line.startswith("prune: dropped, needed by no output") for line in lines)
-    assert all("test_pipeline.py:" in line for line in lines)
+    assert all("test_pipeline.py:" in line for line in lines if NODES_REMOVED not in line)
 
 
 def test_the_ledger_counts_repeated_actions() -> None:
