@@ -11,7 +11,7 @@ from pathlib import Path
 from symgrad.errors import SymgradError
 from symgrad.passes.pipeline import NAMES
 
-DONE, FAILED, USAGE = 0, 1, 2
+DONE, FAILED = 0, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -124,11 +124,6 @@ def declared_shape(name: str, shape: object) -> Shape:
     return tuple(dims)
 
 
-def full_precision(dtype: DType) -> float:
-    """Return the spacing of floating-point numbers at 1 (``eps``)."""
-    return float(np.finfo(dtype).eps)
-
-
 def representable(value: float, dtype: DType) -> bool:
     """Return whether a product of constants is a normal finite number in ``dtype``."""
     if dtype.kind != "f":

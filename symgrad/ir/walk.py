@@ -23,15 +23,6 @@ def reachable(roots: Iterable[Node]) -> list[Node]:
     return sorted(found, key=lambda node: node.number)
 
 
-def descendants(nodes: Iterable[Node], targets: Iterable[Node]) -> set[Node]:
-    """Return those of ``nodes`` (in topological order) that depend on, or are, a target."""
-    found = set(targets)
-    for node in nodes:
-        if node not in found and any(x in found for x in node.inputs):
-            found.add(node)
-    return found
-
-
 def consumers(nodes: Iterable[Node]) -> dict[Node, list[Node]]:
     """Return each node's consumers among ``nodes``; one that uses a node twice is there twice."""
     found: dict[Node, list[Node]] = {}

@@ -26,13 +26,6 @@ def nonzero(low: float = 0.3, high: float = 2.0) -> Domain:
     return lambda rng, shape: rng.uniform(low, high, shape) * rng.choice([-1.0, 1.0], shape)
 
 
-def apart(rng: np.random.Generator, shape: Shape) -> Array:
-    """Return distinct numbers, at least 0.05 from each other and from 0: no ties, no kinks."""
-    count = int(np.prod(shape))
-    values = (rng.permutation(count) - count / 2 + 0.3) * 0.1
-    return values.reshape(shape)
-
-
 def booleans(rng: np.random.Generator, shape: Shape) -> Array:
     """Return random truth values."""
     return rng.integers(0, 2, shape).astype(bool)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Any
@@ -15,7 +14,7 @@ from symgrad.ir.call import Call, apply
 from symgrad.ir.node import Node
 from symgrad.ir.op import Case, Op, define, lookup
 from symgrad.ir.origin import here
-from symgrad.ir.size import Dim, Shape, Size, add, divide, multiply, product, shape_text
+from symgrad.ir.size import Dim, Shape, add, divide, multiply, product, shape_text
 from symgrad.ir.types import FLOAT64, Array, TensorType, as_dim
 from symgrad.ops.samples import fixed, spread
 from symgrad.tensor import Tensor, as_tensor, common_dtype, constant, implements
@@ -571,13 +570,3 @@ def ndim(x: Tensor) -> int:
 def size(x: Tensor, axis: int | None = None) -> Dim:
     """Return the number of elements, or the size of one axis, as `numpy.size`."""
     return x.size if axis is None else x.shape[axis_of(axis, x.ndim, "size")]
-
-
-def known(shape: Shape) -> bool:
-    """Return whether every size of ``shape`` is an integer."""
-    return not any(isinstance(dim, Size) for dim in shape)
-
-
-def volume(shape: Sequence[int]) -> int:
-    """Return the number of elements of a known shape."""
-    return math.prod(shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from symgrad.errors import ArgumentError
 from symgrad.ir.graph import Entry, Graph, verify
@@ -40,12 +41,15 @@ PIPELINE: list[Pass] = [
 NAMES = tuple(dict.fromkeys(stage.__name__ for stage in PIPELINE))
 
 
-def optimize(graph: Graph, *, without: Iterable[str] = (), check: bool = False) -> Graph:
+def optimize(
+    graph: Graph, *, without: Iterable[str] = (), finite: bool = False, check: bool = False
+) -> Graph:
     """Return a smaller graph that computes the same values.
 
     Args:
         graph: Any graph.
         without: Names of passes to leave out.
+        finite: Whether to apply rules, too, that hold for finite values only (x - x is 0).
         check: Whether to verify the graph after each pass and name the one that broke it.
 
     Returns:
@@ -67,7 +71,8 @@ def optimize(graph: Graph, *, without: Iterable[str] = (), check: bool = False) 
         if name in skipped or idle.get(name) == start.outputs:
             # It changed nothing the last time, and nothing has changed since.
             continue
-        before, start = start, stage(start)
+        run = partial(simplify, finite=True) if finite and stage is simplify else stage
+        before, start = start, run(start)
         if start.outputs == before.outputs:
             idle[name] = before.outputs
         if len(start) != len(before):

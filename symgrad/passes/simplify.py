@@ -51,13 +51,18 @@ FINITE_RULES = rules(
 )
 
 _rewrite = Rewriter(RULES)
+_rewrite_finite = Rewriter([*RULES, *FINITE_RULES])
 
 
-def simplify(graph: Graph) -> Graph:
-    """Return ``graph`` with identities applied, from the inputs to the outputs."""
+def simplify(graph: Graph, *, finite: bool = False) -> Graph:
+    """Return ``graph`` with identities applied, from the inputs to the outputs.
+
+    With ``finite``, also those that fail at infinities and NaN.
+    """
+    rewrite = _rewrite_finite if finite else _rewrite
 
     def visit(node: Node, _original: Node) -> tuple[Node, str] | None:
-        found = _rewrite(node)
+        found = rewrite(node)
         if found is None:
             rule = _implicit_broadcast if node.op.elementwise else _STRUCTURE.get(node.op.name)
             found = rule(node) if rule else None

@@ -340,3 +340,12 @@ def test_special_values_survive_the_pipeline(function: Callable[[Tensor], Tensor
     small = optimize(graph, check=True)
     for at in (0.0, -0.0, 1.0, -3.0, 7.1, 1e-300, 1e300, np.inf, -np.inf, np.nan):
         agree(graph, small, [at])
+
+
+def test_rules_for_finite_values_are_off_unless_asked_for() -> None:
+    x, y = sg.vector("x", 3), sg.vector("y", 3)
+    graph = Graph([x, y], [(x - x) * y + (x / y) * y])
+    assert len(optimize(graph)) > 6
+    small = optimize(graph, finite=True)
+    np.testing.assert_array_equal(run(small, np.arange(3.0), np.ones(3))[0], np.arange(3.0))
+    assert len(small) <= 5
