@@ -138,7 +138,6 @@ ONE: list[Callable[[Any], Any]] = [
     np.floor,
     np.ceil,
     np.trunc,
-    np.fix,
     np.rint,
     np.round,
     np.isnan,
