@@ -105,6 +105,13 @@ class TestWrong:
         assert not report.passed
         assert passed(report) == {"w": False, "v": True}
 
+    def test_the_first_wrong_node_is_named(self, defined: Callable[..., Unary]) -> None:
+        cube = defined("wrong_cube", lambda y, x: 2 * x * x)
+        x, w = sg.tensor("x", ("n", 3)), sg.parameter("w", (3,))
+        report = check(sg.Model(sg.mean(sg.tanh(cube(sg.sin(x[1:] @ w))))))
+        assert not report.passed
+        assert report.culprit.startswith("wrong_cube, made at test_check.py:")
+
     @pytest.mark.parametrize(
         "partial",
         [
