@@ -26,6 +26,7 @@ from symgrad.ir.node import Node
 from symgrad.ir.size import Size
 from symgrad.ir.types import Array
 from symgrad.lower.emit import Source, renamed
+from symgrad.lower.scalars import dtype_code
 from symgrad.passes.pipeline import optimize
 from symgrad.pretty import pretty
 
@@ -325,8 +326,16 @@ def _public(function: Function, source: Source) -> str:
     lines += [
         '    with np.errstate(all="ignore"):',
         f"        results = _{function.name}(*arrays{tables})",
-        f"    return {function.result}",
     ]
+    types = [node.type for node in function.graph.outputs]
+    if not all(type_.shape for type_ in types):
+        # Compiled code returns Python's numbers for scalars: give them their dtype back.
+        typed = [
+            f"results[{i}]" if type_.shape else f"{dtype_code(type_.dtype)}(results[{i}])"
+            for i, type_ in enumerate(types)
+        ]
+        lines.append(f"    results = ({', '.join(typed)},)")
+    lines.append(f"    return {function.result}")
     return "\n".join(lines) + "\n"
 
 

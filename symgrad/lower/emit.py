@@ -513,21 +513,20 @@ class _Emitter:
         moved = identity(space)
         at = tuple(moved[order.index(a)] for a in range(x.type.ndim))
         scope = _Scope()
-        last = len(space)
+        outer, inner = depth_of(moved[:-1]), depth_of(moved)
         text, _ = self._read(scope, x, at)
         best, where = self._temporary(), self._temporary()
         sign = ">" if node.op.name == "argmax" else "<"
         position = self._index(moved[-1])
         first = (*at[:axis], ZERO, *at[axis + 1 :])
         value, _ = self._read(scope, x, first)
-        scope.add(last - 1, f"{best}, {where} = {value}, 0")
+        scope.add(outer, f"{best}, {where} = {value}, 0")
         if node.type.shape:
             self._allocate(node)
-        inner = depth_of(moved)
         scope.add(inner, f"if {text} {sign} {best} or ({text} != {text} and {best} == {best}):")
         scope.add(inner, f"{INDENT}{best}, {where} = {text}, {position}")
         target = self._element(node, moved[:-1])
-        scope.after.setdefault(last - 1, []).append(f"{target} = {where}")
+        scope.after.setdefault(outer, []).append(f"{target} = {where}")
         self._close(scope, space)
 
     # Steps of their own

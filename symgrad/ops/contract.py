@@ -31,7 +31,7 @@ def _matmul_type(call: Call) -> TensorType:
 
 def _left_bprop(g: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
     if b.ndim == 1:
-        return g * b if a.ndim == 1 else expand_dims(g, g.ndim) * b
+        return sum_to((g if a.ndim == 1 else expand_dims(g, g.ndim)) * b, a.shape)
     if a.ndim == 1:
         return sum_to(matmul(b, expand_dims(g, g.ndim))[..., 0], a.shape)
     return sum_to(matmul(g, matrix_transpose(b)), a.shape)

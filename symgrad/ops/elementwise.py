@@ -133,8 +133,9 @@ def _power_base(y: Tensor, a: Tensor, b: Tensor) -> Tensor | int:
     exponent = scalar_value(b.node)
     if exponent is not None:
         return exponent * power(a, exponent - 1) if exponent else 0
-    # 0 ** 0 is 1 whatever the base, so there its derivative is 0 and not 0 * inf.
-    return where(b == 0, 0.0, b * power(a, b - 1))
+    # At 0 ** 0 the derivative is 0, not 0 * inf. Only there is the base replaced, so that the
+    # expression keeps its derivatives in both arguments.
+    return b * power(where(logical_and(a == 0, b == 0), 1.0, a), b - 1)
 
 
 def _power_exponent(y: Tensor, a: Tensor, b: Tensor) -> Tensor:

@@ -17,7 +17,6 @@ from symgrad.ops.leaves import arange
 from symgrad.ops.samples import fixed, spread
 from symgrad.ops.shape import (
     axis_of,
-    broadcast_to,
     expand_dims,
     ravel,
     squeeze,
@@ -39,6 +38,8 @@ def _index_types(call: Call, indices: Sequence[TensorType]) -> Shape:
 def _gather_type(call: Call) -> TensorType:
     x, *indices = call.types
     axis, where = call.attrs["axis"], _index_types(call, indices)
+    if axis + len(indices) > x.ndim:
+        call.fail(f"{len(indices)} indices from axis {axis} on")
     shape = x.shape[:axis] + where + x.shape[axis + len(indices) :]
     return TensorType(x.dtype, shape)
 
@@ -408,12 +409,16 @@ def _part_tensor(x: Tensor, key: Any) -> Tensor:
 def take_along_axis(x: Any, indices: Any, axis: int) -> Tensor:
     """Return one element per entry of ``indices`` along ``axis``, as `numpy.take_along_axis`."""
     x, index = as_tensor(x), as_tensor(indices)
+    if index.ndim != x.ndim:
+        raise errors.ShapeError(
+            errors.worded(
+                f"take_along_axis: {index!r} and {x!r} differ in their number of axes",
+                made_at=here(),
+            )
+        )
     at = axis_of(axis, x.ndim, "take_along_axis")
     keys = []
-    for i, dim in enumerate(index.shape):
-        if i == at:
-            keys.append(index)
-            continue
-        others = tuple(j for j in range(index.ndim) if j != i)
-        keys.append(broadcast_to(expand_dims(arange(dim), others), index.shape))
+    for i, dim in enumerate(x.shape):
+        others = tuple(j for j in range(x.ndim) if j != i)
+        keys.append(index if i == at else expand_dims(arange(dim), others))
     return gather(x, keys, 0)

@@ -173,6 +173,8 @@ def reshape(x: Any, shape: Any) -> Tensor:
         dims[free[0]] = rest
     if tuple(dims) == x.shape:
         return as_tensor(x)
+    if not x.ndim and set(dims) == {1}:
+        return expand_dims(x, range(len(dims)))
     return Tensor(apply(RESHAPE, (x.node,), {"shape": tuple(dims)}))
 
 

@@ -33,6 +33,10 @@ def expand(graph: Graph) -> Graph:
 def _shifted(node: Node) -> tuple[Tensor, Tensor, tuple[int, ...]]:
     """Return x minus its maximum, that maximum (0 where it is infinite), and the axes."""
     x, axes = Tensor(node.inputs[0]), node.attrs["axis"]
+    if 0 in [x.shape[axis] for axis in axes]:
+        # There is nothing to subtract from, and no maximum.
+        nothing = expand_dims(sum_axes(x, axes), axes)
+        return x - nothing, nothing, axes
     top = max(x, axes, keepdims=True)
     finite = ew.where(ew.isinf(top), constant(0, x.dtype), top)
     return x - finite, finite, axes
