@@ -338,7 +338,10 @@ def var(x: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) ->
 
 @implements(np.std)
 def std(x: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Tensor:
-    """Return the standard deviation over ``axis``, as `numpy.std`."""
+    """Return the standard deviation over ``axis``, as `numpy.std`.
+
+    Where all elements are equal the gradient is 0/0: not a number, since there is none.
+    """
     return sqrt(var(x, axis, ddof=ddof, keepdims=keepdims))
 
 
