@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import operator
 import pickle
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -674,3 +675,12 @@ def test_pickling() -> None:
     restored = pickle.loads(pickle.dumps([x, g]))
     assert restored[1].type == g.type
     assert restored[1].derivative is not None
+
+
+def test_fix_rounds_towards_zero() -> None:
+    with warnings.catch_warnings():
+        # Newer NumPy advises np.trunc; the old name still works on tensors.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        agree(np.fix, A)
+        agree(np.fix, A.astype(np.float32))
+        agree(np.fix, COUNTS)

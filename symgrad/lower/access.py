@@ -119,8 +119,18 @@ def reads(node: Node, position: Position) -> list[tuple[Node, Position | None]]:
 
 def gather_indices(node: Node, position: Position) -> list[tuple[Node, Position]]:
     """Return the index arrays of a gather, each with the position at which it is read."""
-    axis, (x, *indices) = node.attrs["axis"], node.inputs
-    rank = node.type.ndim - (x.type.ndim - len(indices))
+    x, *indices = node.inputs
+    return index_positions(indices, node.attrs["axis"], node.type.ndim - x.type.ndim, position)
+
+
+def index_positions(
+    indices: Sequence[Node], axis: int, more: int, position: Position
+) -> list[tuple[Node, Position]]:
+    """Return index arrays, each with where it is read for an element of the indexed values.
+
+    Those values have ``more`` axes than what is indexed; the arrays' own start at ``axis``.
+    """
+    rank = more + len(indices)
     middle = position[axis : axis + rank]
     return [
         (

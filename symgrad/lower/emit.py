@@ -23,6 +23,7 @@ from symgrad.lower.access import (
     depth_of,
     gather_indices,
     identity,
+    index_positions,
     reads,
     window,
 )
@@ -595,22 +596,10 @@ class _Emitter:
         self._allocate(node, fill=self._literal(0, node.type.dtype))
         scope = _Scope()
         here = identity(x.type.shape)
-        rank = x.type.ndim - (node.type.ndim - len(indices))
-        middle = here[axis : axis + rank]
-        placed = [
-            (
-                index,
-                tuple(
-                    ZERO if dim == 1 else i
-                    for dim, i in zip(
-                        index.type.shape, middle[rank - index.type.ndim :], strict=True
-                    )
-                ),
-            )
-            for index in indices
-        ]
+        more = x.type.ndim - node.type.ndim
+        placed = index_positions(indices, axis, more, here)
         at = self._checked(scope, node, placed, node.type.shape[axis:])
-        where = here[:axis] + at + here[axis + rank :]
+        where = here[:axis] + at + here[axis + more + len(indices) :]
         text, _ = self._read(scope, x, here)
         scope.add(depth_of(here), f"{self._element(node, where)} += {text}")
         self._close(scope, x.type.shape)
