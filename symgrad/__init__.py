@@ -9,7 +9,7 @@ Declare tensors, write the model with NumPy's functions, differentiate, print, c
 ∂y/∂x = 2 sin(x) cos(x)
 """
 
-from symgrad import errors, init
+from symgrad import errors, init, optim
 from symgrad.compile import Compiled, compile
 from symgrad.derivatives import grad, hessian, hvp, jacobian, jvp, vjp
 from symgrad.ir.graph import Graph
@@ -200,6 +200,7 @@ __all__ = [
     "norm",
     "not_equal",
     "one_hot",
+    "optim",
     "ones",
     "ones_like",
     "optimize",

@@ -61,15 +61,7 @@ class Signature:
         Raises:
             ArgumentError: naming what is missing and what is unknown.
         """
-        missing = [name for name in self.names if name not in values]
-        unknown = [name for name in values if name not in self.names]
-        if missing or unknown:
-            parts = [f"missing: {', '.join(missing)}"] * bool(missing)
-            parts += [f"unknown: {', '.join(unknown)}"] * bool(unknown)
-            raise errors.ArgumentError(
-                f"arguments by name: {'; '.join(parts)} (expected {', '.join(self.names)})"
-            )
-        return [values[name] for name in self.names]
+        return named_in_order(self.names, values)
 
     def check(self, sizes: Mapping[str, int]) -> None:
         """Check every relation between named sizes.
@@ -87,6 +79,23 @@ class Signature:
                         made_at=c.place,
                     )
                 )
+
+
+def named_in_order(names: Sequence[str], values: Mapping[str, Any]) -> list[Any]:
+    """Return values given by name, in order.
+
+    Raises:
+        ArgumentError: naming what is missing and what is unknown.
+    """
+    missing = [name for name in names if name not in values]
+    unknown = [name for name in values if name not in names]
+    if missing or unknown:
+        parts = [f"missing: {', '.join(missing)}"] * bool(missing)
+        parts += [f"unknown: {', '.join(unknown)}"] * bool(unknown)
+        raise errors.ArgumentError(
+            f"arguments by name: {'; '.join(parts)} (expected {', '.join(names)})"
+        )
+    return [values[name] for name in names]
 
 
 def read_sizes(node: Node, array: Array, sizes: dict[str, int], source: dict[str, str]) -> None:

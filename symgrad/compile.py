@@ -37,7 +37,7 @@ class Compiled:
         self.backend = backend
         self.single = single
         self.signature = Signature(original)
-        self.program = program_for(graph, backend)
+        self.program = program_for(graph, backend, self.signature.constraints)
 
     def __call__(self, *values: Any, out: Any = None) -> Any:
         """Return the outputs for these arrays: one array, or a tuple.
@@ -51,6 +51,13 @@ class Compiled:
         Raises:
             ArgumentError, DtypeError, ShapeError: naming the tensor, expected against got.
         """
+        fast = self.program.fast
+        if fast is not None and out is None:
+            try:
+                return fast(*values)
+            except Exception:
+                # Not as they should be: convert what can be converted, and say what cannot.
+                pass
         arrays, sizes = self.signature.bind(values)
         results = self.program.run(arrays, sizes)
         if out is not None:

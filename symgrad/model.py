@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from symgrad import errors
-from symgrad.bind import as_declared, read_sizes
+from symgrad.backends import program_for
+from symgrad.bind import Signature, as_declared, named_in_order, read_sizes
 from symgrad.compile import Compiled, compile
 from symgrad.derivatives import grad
+from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node
 from symgrad.ir.origin import Origin, here
 from symgrad.ir.size import Size, evaluate
 from symgrad.ir.types import Array
 from symgrad.ir.walk import reachable
+from symgrad.ops.leaves import tensor as tensor_of
+from symgrad.optim import Optimizer
+from symgrad.passes.pipeline import optimize
 from symgrad.tensor import Tensor
 
 
@@ -129,18 +135,37 @@ class Model:
         }
 
     def compile(
-        self, backend: str = "numba", without: tuple[str, ...] = ()
-    ) -> Callable[..., tuple[Array, dict[str, Array]]]:
-        """Return ``step(x=..., W=...) -> (loss, gradients by name)``."""
-        return Step(
-            compile(
-                self.arguments,
-                [self.loss, *self.gradients.values()],
-                backend=backend,
-                without=without,
-            ),
-            tuple(self.gradients),
+        self,
+        backend: str = "numba",
+        without: tuple[str, ...] = (),
+        *,
+        update: Optimizer | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        seed: int = 0,
+    ) -> Any:
+        """Return ``step(x=..., W=...) -> (loss, gradients by name)``; to train, give ``update``.
+
+        Args:
+            backend: "numba" or "numpy".
+            without: Names of optimisation passes to leave out.
+            update: An update rule such as ``sg.optim.sgd(0.1)``. The result is then a `Training`:
+                it holds the parameters, and ``train(x=...)`` updates them and returns the loss.
+            parameters: The values that training starts from, by name; they are copied. Those
+                that are missing are drawn by `initial`.
+            seed: For the initialisers that draw random numbers.
+
+        Raises:
+            ArgumentError: if there is nothing to train, or a parameter is not known.
+        """
+        if update is not None:
+            return Training(self, update, backend, without, parameters or {}, seed)
+        function = compile(
+            self.arguments,
+            [self.loss, *self.gradients.values()],
+            backend=backend,
+            without=without,
         )
+        return Step(function, tuple(self.gradients))
 
     def compile_forward(self, backend: str = "numba") -> Callable[..., dict[str, Array]]:
         """Return ``forward(x=..., W=...) -> outputs by name``; without outputs, the loss."""
@@ -179,6 +204,150 @@ class Forward:
     def __call__(self, **values: Any) -> dict[str, Array]:
         """Return the outputs for arrays by name."""
         return dict(zip(self.names, _several(self.function.by_name(values)), strict=True))
+
+
+class Training:
+    """A compiled training step: loss, gradients and update in one call, in place.
+
+    Attributes:
+        parameters: The arrays that are trained, by name. They stay the same arrays; write into
+            them (``train.parameters["W"][:] = ...``) to change them by hand.
+        state: What the update rule keeps: for each of its slots, arrays by parameter.
+        steps: How many steps were made.
+        graph: The optimised graph.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        optimizer: Optimizer,
+        backend: str,
+        without: tuple[str, ...],
+        parameters: Mapping[str, Any],
+        seed: int,
+    ):
+        if not model.parameters:
+            raise errors.ArgumentError("Model.compile: there are no parameters to update")
+        start = _start(model, parameters, seed)
+        self.parameters: Mapping[str, Array] = MappingProxyType(start)
+        self.state: Mapping[str, Mapping[str, Array]] = {
+            slot: {name: np.zeros_like(start[name]) for name in model.differentiated}
+            for slot in optimizer.slots
+        }
+        self.steps = 0
+        self.inputs = {**model.inputs}
+        for tensor in optimizer.inputs:
+            if self.inputs.setdefault(str(tensor.node.name), tensor).node is not tensor.node:
+                raise errors.ArgumentError(
+                    f"Model.compile: the learning rate and an input are called {tensor.node.name!r}"
+                )
+        self._names = tuple(self.inputs)
+        count = tensor_of("step", (), "float64")
+        held, arrays, new = _updates(model, optimizer, start, self.state, count)
+        self._arrays = arrays
+        original = Graph([*self.inputs.values(), count, *held], [model.loss, *new])
+        self.graph = optimize(original, without=without)
+        pairs = zip(held, self.graph.outputs[1:], strict=True)
+        updates = {tensor.node: output for tensor, output in pairs}
+        self.signature = Signature(original)
+        self._numbers = [array for array in arrays if not array.shape]
+        self.program = program_for(self.graph, backend, self.signature.constraints, updates)
+
+    def __call__(self, **values: Any) -> Any:
+        """Return the loss at the parameters as they are, and make one step from there.
+
+        Raises:
+            ArgumentError, DtypeError, ShapeError: naming the tensor, expected against got. The
+                parameters are then as they were.
+        """
+        step = float(self.steps + 1)
+        fast = self.program.fast
+        results: Any = None
+        if fast is not None and len(values) == len(self._names):
+            try:
+                given = [values[name] for name in self._names]
+                results = fast(*given, step, *self._held())
+            except Exception:
+                # Not as it should be: convert what can be converted, and say what cannot.
+                results = None
+        if results is None:
+            results = self._careful(values, step)
+        self.steps += 1
+        if not self._numbers:
+            return results
+        for array, value in zip(self._numbers, results[1:], strict=True):
+            array[...] = value
+        return results[0]
+
+    def _held(self) -> list[Any]:
+        if not self._numbers:
+            return self._arrays
+        return [array if array.shape else array[()] for array in self._arrays]
+
+    def _careful(self, values: Mapping[str, Any], step: float) -> Any:
+        given = named_in_order(self._names, values)
+        arrays, sizes = self.signature.bind([*given, step, *self._arrays])
+        for i in range(len(given)):
+            # What is updated in place must not be read as data at the same time.
+            if any(np.may_share_memory(arrays[i], array) for array in self._arrays):
+                arrays[i] = arrays[i].copy()
+        results = self.program.run(arrays, sizes)
+        return results if len(results) > 1 else results[0]
+
+    def __repr__(self) -> str:
+        return f"<Training: {', '.join(self._names)} -> loss; {self.steps} steps made>"
+
+
+def _start(model: Model, given: Mapping[str, Any], seed: int) -> dict[str, Array]:
+    unknown = sorted(set(given) - set(model.parameters))
+    if unknown:
+        raise errors.ArgumentError(f"Model.compile: there is no parameter called {unknown[0]!r}")
+    missing = set(given) != set(model.parameters)
+    drawn = model.initial(seed) if missing else {}
+    sizes: dict[str, int] = {}
+    start = {}
+    for name, tensor in model.parameters.items():
+        value = as_declared(tensor.node, given.get(name, drawn.get(name)))
+        read_sizes(tensor.node, value, sizes, {})
+        start[name] = np.array(value, order="C", copy=True)
+    return start
+
+
+def _updates(
+    model: Model,
+    optimizer: Optimizer,
+    start: Mapping[str, Array],
+    state: Mapping[str, Mapping[str, Array]],
+    step: Tensor,
+) -> tuple[list[Tensor], list[Array], list[Tensor]]:
+    """Return the tensors that a step replaces, their arrays, and what replaces them."""
+    held: list[Tensor] = []
+    arrays: list[Array] = []
+    new: list[Tensor] = []
+    for name, p in model.parameters.items():
+        held.append(p)
+        arrays.append(start[name])
+        if name not in model.gradients:
+            new.append(p)
+            continue
+        slots = {slot: tensor_of(f"{slot} of {name}", p.shape, p.dtype) for slot in optimizer.slots}
+        replaced = optimizer.rule(p, model.gradients[name], slots, step)
+        new.append(_checked(replaced.get(""), p))
+        for slot, tensor in slots.items():
+            held.append(tensor)
+            arrays.append(state[slot][name])
+            new.append(_checked(replaced.get(slot), tensor))
+    return held, arrays, new
+
+
+def _checked(value: Any, like: Tensor) -> Tensor:
+    own = isinstance(value, Tensor) and (value.node is like.node or not value.node.is_input)
+    if not own or value.type != like.type:
+        raise errors.ArgumentError(
+            f"the update rule must return a new value of {like.node.name}, {like.type}; "
+            f"got {value!r}"
+        )
+    return value
 
 
 def _several(result: Any) -> tuple[Array, ...]:

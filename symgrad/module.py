@@ -25,8 +25,9 @@ from symgrad.ir.names import identifier
 from symgrad.ir.node import Node
 from symgrad.ir.size import Size
 from symgrad.ir.types import Array
-from symgrad.lower.emit import Source, renamed
-from symgrad.lower.scalars import dtype_code
+from symgrad.lower.element import renamed
+from symgrad.lower.scalars import OPTIONS, dtype_code
+from symgrad.lower.source import Source
 from symgrad.passes.pipeline import optimize
 from symgrad.pretty import pretty
 
@@ -139,9 +140,7 @@ def _derived_names(graph: Graph) -> list[str]:
 # Writing
 
 
-_IMPORTS = '''import math
-
-import numpy as np
+_IMPORTS = '''import numpy as np
 
 try:
     from numba import njit
@@ -225,9 +224,9 @@ def _module(
         parts.append(_initial(initial, arrays))
     parts += _tables(sources, arrays)
     helpers = {name: text for source in sources for name, text in source.helpers.items()}
-    options = 'error_model="numpy", fastmath={"contract"}, cache=True'
-    parts += [f"@njit({options})\n{text}" for text in helpers.values()]
-    parts += [f"@njit({options})\n{source.returning_tuple}" for source in sources]
+    parts.append(OPTIONS)
+    parts += list(helpers.values())
+    parts += [f"@njit(cache=True, **OPTIONS)\n{source.returning_tuple}" for source in sources]
     parts.append(_BIND)
     for function, source in zip(functions, sources, strict=True):
         parts.append(_public(function, source))

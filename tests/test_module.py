@@ -305,7 +305,7 @@ def test_names_never_reach_the_source_unescaped(
     y = x @ w
     model = sg.Model(sg.mean(y**2), outputs={name: y})
     module = model_module(model, name)
-    assert imports(module.source) == {"math", "numpy", "numba"}
+    assert imports(module.source) == {"numpy", "numba"}
     space = namespace(module, tmp_path, monkeypatch)
     at = np.arange(6.0).reshape(2, 3)
     start = space["initial"]()[name]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
+from symgrad.ir.call import Constraint
 from symgrad.ir.graph import Graph
+from symgrad.ir.node import Node
 from symgrad.ir.types import Array
 
 BACKENDS = ("numba", "numpy")
@@ -14,18 +16,35 @@ BACKENDS = ("numba", "numpy")
 class Program(Protocol):
     """Something that computes a graph's outputs."""
 
+    @property
+    def fast(self) -> Callable[..., Any] | None:
+        """From arguments that fit as they are to what a call returns; others raise. None: not yet."""
+
     def run(self, arrays: Sequence[Array], sizes: Mapping[str, int]) -> list[Array]:
-        """Return fresh outputs for bound inputs and the values of the named sizes."""
+        """Return fresh outputs for bound inputs and named sizes."""
         ...
 
 
-def program_for(graph: Graph, backend: str) -> Program:
-    """Return the program of a backend for an optimised graph; Numba is imported on demand."""
+def program_for(
+    graph: Graph,
+    backend: str,
+    constraints: Sequence[Constraint] = (),
+    updates: Mapping[Node, Node] | None = None,
+) -> Program:
+    """Return the program of a backend for an optimised graph; Numba is imported on demand.
+
+    Args:
+        graph: An optimised graph.
+        backend: "numba" or "numpy".
+        constraints: Relations between named sizes that a call must satisfy.
+        updates: Inputs that are overwritten, each with the output that it then holds. Such an
+            output is not returned, unless it is a number: that is for the caller to put in place.
+    """
     if backend == "numba":
         from symgrad.backends.numba import LARGEST, NumbaProgram
 
         if len(graph) <= LARGEST:
-            return NumbaProgram(graph)
+            return NumbaProgram(graph, constraints, updates)
     from symgrad.backends.numpy import NumpyProgram
 
-    return NumpyProgram(graph)
+    return NumpyProgram(graph, updates)

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from symgrad.ir.graph import Graph
-from symgrad.lower.emit import Source, emit
+from symgrad.ir.node import Node
+from symgrad.lower.emit import emit
+from symgrad.lower.source import Source
 from symgrad.passes.cse import cse
 from symgrad.passes.expand import expand
 
 
-def lowered(graph: Graph, name: str = "kernel") -> Source:
-    """Return the loops that compute an optimised graph, as the source of a function."""
-    return emit(cse(expand(graph)), name)
+def lowered(
+    graph: Graph, name: str = "kernel", updates: Mapping[Node, Node] | None = None
+) -> Source:
+    """Return the loops that compute an optimised graph, as the source of a function.
+
+    Args:
+        graph: An optimised graph.
+        name: What the function is called.
+        updates: Inputs that are overwritten, each with the output that it then holds.
+    """
+    expanded = cse(expand(graph))
+    moved = dict(zip(graph.outputs, expanded.outputs, strict=True))
+    return emit(expanded, name, {x: moved[n] for x, n in (updates or {}).items()})

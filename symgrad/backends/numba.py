@@ -1,8 +1,15 @@
-"""The Numba backend: one generated function per program, compiled once, cached on disk."""
+"""The Numba backend: one generated function per program, compiled once, cached on disk.
+
+The kernel takes every array as an argument, results and temporaries too, so that the compiler
+knows that no two of them overlap. Results are made for each call; temporaries are kept from call
+to call.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import ctypes
+import threading
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -11,37 +18,60 @@ from symgrad import errors
 from symgrad.backends import cache
 from symgrad.backends.lowered import lowered
 from symgrad.backends.numpy import NumpyProgram
+from symgrad.ir.call import Constraint
 from symgrad.ir.graph import Graph
+from symgrad.ir.node import Node
+from symgrad.ir.size import Size, evaluate
 from symgrad.ir.types import Array, DType, TensorType
-from symgrad.lower.emit import Source
+from symgrad.lower.element import renamed
+from symgrad.lower.scalars import OPTIONS
+from symgrad.lower.source import Allocation, Line, Product, Source, function
 
 LARGEST = 3000
 """Programs of more nodes run on the NumPy backend: compiling them would take minutes."""
 
-HEADER = """import math
-
-import numpy as np
+HEADER = """import numpy as np
 from numba import njit, types
+
+from symgrad.backends.jit import NoAlias, gemm, gemv, overlap
 """
-OPTIONS = 'error_model="numpy", fastmath={"contract"}, cache=True'
 
 
 class NumbaProgram:
-    """A graph as one compiled function; compiling happens on the first call."""
+    """A graph as one compiled function; compiling happens on the first call.
 
-    def __init__(self, graph: Graph):
+    Args:
+        graph: An optimised graph.
+        constraints: Relations between named sizes that a call must satisfy.
+        updates: Inputs that are overwritten, each with the output that it then holds.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        constraints: Sequence[Constraint] = (),
+        updates: Mapping[Node, Node] | None = None,
+    ):
         self.graph = graph
+        self.constraints = constraints
+        self.updates = dict(updates or {})
         self.kernel: Any = None
-        self.constants: tuple[Array, ...] = ()
-        self.dtypes = [None if node.type.shape else node.type.dtype for node in graph.outputs]
+        self.fast: Callable[..., Any] | None = None
+        self.extra: list[Array] = []
+        self.constants: list[Array] = []
+        self.temporaries: list[Allocation] = []
         self.scalars = [not node.type.shape for node in graph.inputs]
+        self.lock = threading.RLock()
 
     def compile(self) -> None:
         """Compile the kernel, or load it from the cache, if that has not happened yet."""
-        if self.kernel is None:
-            source = lowered(self.graph)
+        with self.lock:
+            if self.fast is not None:
+                return
+            source = lowered(self.graph, updates=self.updates)
             try:
-                module = cache.load(kernel_module(self.graph, source))
+                text = kernel_module(self.graph, source, self.constraints, set(self.updates))
+                module = cache.load(text)
             except Exception as error:
                 raise errors.BackendError(
                     errors.worded(
@@ -49,27 +79,88 @@ class NumbaProgram:
                         fix="backend='numpy' computes the same; please report the model",
                     )
                 ) from error
-            self.constants = tuple(writable(constant) for constant in source.constants)
+            self.constants = [writable(constant) for constant in source.constants]
+            self.temporaries = [a for a in source.allocations if not a.returned]
             self.kernel = module.kernel
+            self.fast = self._fast(source)
+
+    def _fast(self, source: Source) -> Callable[..., Any]:
+        """Return the shortest way from arguments to results, for arguments that fit as they are.
+
+        Anything else raises: Numba refuses what has another dtype or layout, and the kernel any
+        other shape than that of the declared sizes and the temporaries at hand.
+        """
+        names = [f"a{i}" for i in range(len(self.graph.inputs))]
+        space: dict[str, Any] = {"kernel": self.kernel, "extra": self.extra, "empty": np.empty}
+        sizes: dict[str, str] = {}
+        lines = []
+        for name, node in zip(names, self.graph.inputs, strict=True):
+            # Numba converts numbers, and a narrowing conversion may lose the value.
+            if not node.type.shape and node.type.dtype != np.float64:
+                kind = self._dtype(space, node.type.dtype)
+                lines.append(f"    if type({name}) is not {kind}: raise TypeError")
+            for axis, dim in enumerate(node.type.shape):
+                if isinstance(dim, Size):
+                    sizes.setdefault(str(dim), f"{name}.shape[{axis}]")
+        made = [a for a in source.allocations if a.returned]
+        for allocation in made:
+            dims = "".join(f"{renamed(str(dim), sizes)}, " for dim in allocation.shape)
+            kind = self._dtype(space, allocation.dtype)
+            lines.append(f"    {allocation.name}_ = empty(({dims}), {kind})")
+        values = ", ".join([*names, "*extra", *(f"{a.name}_" for a in made)])
+        lines.append(f"    r = kernel({values})")
+        results = self._results(source, space, sizes)
+        result = results[0] if len(results) == 1 else f"({', '.join(results)})"
+        text = "\n".join([f"def fast({', '.join(names)}):", *lines, f"    return {result}"])
+        exec(text, space)
+        fast: Callable[..., Any] = space["fast"]
+        return fast
+
+    def _results(
+        self, source: Source, space: dict[str, Any], sizes: Mapping[str, str]
+    ) -> list[str]:
+        """Return expressions for what a call returns: arrays, views of them, typed numbers."""
+        overwriting = set(self.updates.values())
+        nodes = [n for n in self.graph.outputs if n not in overwriting or not n.type.shape]
+        shapes = {a.name: a.shape for a in source.allocations}
+        numbers = sum(not result.array for result in source.returned)
+        found = []
+        for node, result in zip(nodes, source.returned, strict=True):
+            if not result.array:
+                position = sum(not n.type.shape for n in nodes[: len(found)])
+                text = "r" if numbers == 1 else f"r[{position}]"
+                found.append(f"{self._dtype(space, node.type.dtype)}({text})")
+            elif result.shape == shapes[result.array]:
+                found.append(f"{result.array}_")
+            else:
+                dims = "".join(f"{renamed(str(dim), sizes)}, " for dim in result.shape)
+                found.append(f"{result.array}_.reshape(({dims}))")
+        return found
+
+    @staticmethod
+    def _dtype(space: dict[str, Any], dtype: DType) -> str:
+        space[dtype.name] = dtype.type
+        return dtype.name
 
     def run(self, arrays: Sequence[Array], sizes: Mapping[str, int]) -> list[Any]:
-        """Return fresh outputs: the kernel allocates them."""
-        if self.kernel is None:
-            self.compile()
+        """Return fresh outputs."""
+        self.compile()
+        assert self.fast is not None
         values = [
             array[()] if scalar else writable(array)
             for array, scalar in zip(arrays, self.scalars, strict=True)
         ]
-        try:
-            results = self.kernel(*values, *self.constants)
-        except IndexError as error:
-            # The reference stops at the same place and can say which value is at fault.
-            NumpyProgram(self.graph).run(arrays, sizes)
-            raise errors.ValueRangeError(str(error)) from None
-        return [
-            result if dtype is None else dtype.type(result)
-            for result, dtype in zip(results, self.dtypes, strict=True)
-        ]
+        with self.lock:
+            shapes: list[Any] = [evaluate(a.shape, sizes) for a in self.temporaries]
+            made = [np.empty(s, a.dtype) for s, a in zip(shapes, self.temporaries, strict=True)]
+            self.extra[:] = [*self.constants, *made]
+            try:
+                results = self.fast(*values)
+            except IndexError as error:
+                # The reference stops at the same place and can say which value is at fault.
+                NumpyProgram(self.graph).run(arrays, sizes)
+                raise errors.ValueRangeError(str(error)) from None
+        return list(results) if isinstance(results, tuple) else [results]
 
 
 def writable(array: Array) -> Array:
@@ -79,24 +170,100 @@ def writable(array: Array) -> Array:
     """
     if array.flags.writeable:
         return array
-    import ctypes
-
     buffer: Any = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
     view = np.frombuffer(buffer, dtype=array.dtype).reshape(array.shape)
     return view if array.nbytes else np.empty(array.shape, array.dtype)
 
 
-def kernel_module(graph: Graph, source: Source) -> str:
-    """Return the module that is compiled and cached: helpers, signature, kernel."""
-    parts = [HEADER]
-    for helper in source.helpers.values():
-        parts.append(f"@njit({OPTIONS})\n{helper}")
-    arguments = [node.type for node in graph.inputs]
-    arguments += [TensorType(c.dtype, c.shape) for c in source.constants]
-    signature = ", ".join(map(signature_type, arguments))
-    comma = "," if arguments else ""
-    parts.append(f"@njit([({signature}{comma})], {OPTIONS})\n{source.returning_tuple}")
+def kernel_module(
+    graph: Graph,
+    source: Source,
+    constraints: Sequence[Constraint] = (),
+    written: Set[Node] = frozenset(),
+) -> str:
+    """Return the module that is compiled and cached: helpers, and the kernel.
+
+    The kernel takes inputs, constants, temporaries and the arrays for its results, and returns
+    the results that are numbers. It may write into the inputs in ``written``.
+    """
+    parts = [HEADER, OPTIONS]
+    # BLAS takes the place of the written module's plain gemm.
+    parts += [text for name, text in source.helpers.items() if name != "gemm"]
+    types = [node.type for node in graph.inputs]
+    types += [TensorType(c.dtype, c.shape) for c in source.constants]
+    made = sorted(source.allocations, key=lambda a: a.returned)
+    types += [TensorType(a.dtype, a.shape) for a in made]
+    arguments = (*source.arguments, *(a.name for a in made))
+    numbers = [result.code for result in source.returned if not result.array]
+    lines = [
+        *source.sizes,
+        *_checks(graph, source, list(zip(arguments, types, strict=True)), constraints),
+        *_overlaps(graph, source, written),
+        *(text for line in source.lines for text in _kernel_line(line)),
+    ]
+    if numbers:
+        lines.append(f"return {', '.join(numbers)}")
+    signature = ", ".join(map(signature_type, types))
+    comma = "," if types else ""
+    parts.append(
+        f"@njit([({signature}{comma})], pipeline_class=NoAlias, cache=True, **OPTIONS)\n"
+        + function("kernel", arguments, lines or ["pass"])
+    )
     return "\n\n".join(parts)
+
+
+def _kernel_line(line: Line) -> list[str]:
+    """Return a line of the kernel: its arrays are there already, and are filled at most."""
+    match line:
+        case Allocation():
+            return [f"{line.name}[:] = {line.fill}"] if line.fill else []
+        case Product():
+            return [line.blas]
+        case _:
+            return [line]
+
+
+def _checks(
+    graph: Graph,
+    source: Source,
+    arguments: Sequence[tuple[str, TensorType]],
+    constraints: Sequence[Constraint],
+) -> list[str]:
+    """Return the lines that raise where an argument has not its declared shape."""
+    names = _named_sizes(graph, source)
+    conditions = []
+    for name, type_ in arguments:
+        for axis, dim in enumerate(type_.shape):
+            wanted = renamed(str(dim), names)
+            if wanted != f"{name}.shape[{axis}]":
+                conditions.append(f"{name}.shape[{axis}] == {wanted}")
+    for c in constraints:
+        left, right = (renamed(str(side), names) for side in (c.left, c.right))
+        conditions.append(f"{left} {c.relation} {right}")
+    return [line for text in conditions for line in (f"if not ({text}):", "    raise ValueError")]
+
+
+def _overlaps(graph: Graph, source: Source, written: Set[Node]) -> list[str]:
+    """Return the lines that raise where what is written lies in the memory of what is read."""
+    names = {n: text for n, text in zip(graph.inputs, source.arguments, strict=False)}
+    arrays = {n: text for n, text in names.items() if n.type.shape}
+    return [
+        line
+        for x, text in arrays.items()
+        for y, other in arrays.items()
+        if y in written and x is not y and (x not in written or x.number < y.number)
+        for line in (f"if overlap({text}, {other}):", "    raise ValueError")
+    ]
+
+
+def _named_sizes(graph: Graph, source: Source) -> dict[str, str]:
+    """Return each named size with the expression that reads it off the first argument with it."""
+    found: dict[str, str] = {}
+    for name, node in zip(source.arguments, graph.inputs, strict=False):
+        for axis, dim in enumerate(node.type.shape):
+            if isinstance(dim, Size):
+                found.setdefault(str(dim), f"{name}.shape[{axis}]")
+    return found
 
 
 def signature_type(type_: TensorType) -> str:

@@ -15,13 +15,25 @@ from symgrad.ir.types import Array
 
 
 class NumpyProgram:
-    """A graph as a list of steps; each value is dropped after its last use."""
+    """A graph as a list of steps; each value is dropped after its last use.
 
-    def __init__(self, graph: Graph):
+    Args:
+        graph: Any graph.
+        updates: Inputs that are overwritten, each with the output that it then holds.
+    """
+
+    fast = None
+
+    def __init__(self, graph: Graph, updates: Mapping[Node, Node] | None = None):
         position = {node: i for i, node in enumerate(graph.nodes)}
         self.count = len(graph.nodes)
         self.inputs = [position[node] for node in graph.inputs]
         self.outputs = [position[node] for node in graph.outputs]
+        self.updated = [
+            (graph.inputs.index(x), graph.outputs.index(node))
+            for x, node in (updates or {}).items()
+            if x.type.shape
+        ]
         self.steps = [
             (i, node, [position[x] for x in node.inputs])
             for i, node in enumerate(graph.nodes)
@@ -44,7 +56,13 @@ class NumpyProgram:
                 values[slot] = _value(node, [values[i] for i in operands], sizes)
                 for dead in self.dying.get(slot, ()):
                     values[dead] = None
-        return [_fresh(values[slot]) for slot in self.outputs]
+        results = [_fresh(values[slot]) for slot in self.outputs]
+        if not self.updated:
+            return results
+        for given, result in self.updated:
+            arrays[given][...] = results[result]
+        overwriting = {result for _, result in self.updated}
+        return [value for i, value in enumerate(results) if i not in overwriting]
 
 
 def _value(node: Node, inputs: list[Array], sizes: Mapping[str, int]) -> Array:

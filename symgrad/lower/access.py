@@ -17,6 +17,8 @@ VIEWS = frozenset({"transpose", "expand_dims", "squeeze", "broadcast_to", "slice
 REDUCTIONS = frozenset({"sum", "prod", "max", "min", "argmax", "argmin"})
 LOADS = frozenset({"gather", "pick"})
 """Ops that read their first input at positions that are known only when they run."""
+CHECKED = LOADS | {"one_hot", "scatter_add"}
+"""Ops that raise for a label or an index that there is none for."""
 MAPS = frozenset({"one_hot", "iota"}) | LOADS
 
 
@@ -29,6 +31,7 @@ class Index:
 
 
 ZERO = Index("0")
+ROW, COLUMN = Index(":row"), Index(":column")
 Position = tuple[Index, ...]
 
 
@@ -42,6 +45,31 @@ def identity(space: Sequence[Dim]) -> Position:
 def depth_of(position: Position) -> int:
     """Return how many loops a position needs around it."""
     return max((index.depth for index in position), default=0)
+
+
+def matrix_operand(node: Node, batch: Position = ()) -> tuple[Node, Position]:
+    """Return what BLAS reads for an operand, seen through views, and where in it.
+
+    The position tells, for the axes of the value found, which one runs along the operand's rows
+    (``ROW``) and which along its columns (``COLUMN``); the others are at ``batch``. One of the
+    first two is the last axis, so that BLAS can take the matrix as it lies.
+    """
+    if node.type.ndim < 2:
+        return node, (COLUMN,) * node.type.ndim
+    position: Position = (*(batch or identity(node.type.shape[:-2])), ROW, COLUMN)
+    found = node, position
+    while node.op.name in VIEWS:
+        before, position = position, through_view(node, position)
+        x = node.inputs[0]
+        for marker in (ROW, COLUMN):
+            if position.count(marker) != 1:
+                return found
+            if x.type.shape[position.index(marker)] != node.type.shape[before.index(marker)]:
+                return found
+        node = x
+        if position[-1] in (ROW, COLUMN):
+            found = node, position
+    return found
 
 
 def is_map(node: Node) -> bool:

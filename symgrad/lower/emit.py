@@ -2,345 +2,153 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from symgrad.ir.graph import Graph
-from symgrad.ir.names import cotangents, identifier, value_names
 from symgrad.ir.node import Node, scalar_value
-from symgrad.ir.size import Dim, Shape, Size, names_in
-from symgrad.ir.types import FLOAT32, FLOAT64, Array, DType
+from symgrad.ir.size import Dim, Shape, multiply, product
+from symgrad.ir.types import FLOAT64, DType
 from symgrad.lower.access import (
+    COLUMN,
     REDUCTIONS,
-    VIEWS,
+    ROW,
     ZERO,
     Index,
     Position,
     depth_of,
-    gather_indices,
     identity,
     index_positions,
-    reads,
+    matrix_operand,
     window,
 )
-from symgrad.lower.scalars import (
-    HELPERS,
-    dtype_code,
-    helper_name,
-    helper_source,
-    scalar_code,
-)
-from symgrad.lower.schedule import Nest, Schedule, matrix_operand, read_whole, schedule
-
-_LOOP_NAMES = "ijkl"
-_MOST_AXES = 64
-_LOOP_VARIABLE = re.compile(r"@(\d+)")
-INDENT = "    "
-_STEMS = {
-    "matmul": "product",
-    "sum": "total",
-    "max": "largest",
-    "min": "smallest",
-    "slice": "window",
-}
-"""What values without a name are called, where the op's own name would not do."""
+from symgrad.lower.buffers import assign
+from symgrad.lower.element import Elements, Names, literal, loop_name
+from symgrad.lower.scalars import dtype_code
+from symgrad.lower.schedule import Nest, Schedule, read_whole, schedule
+from symgrad.lower.scope import Scope
+from symgrad.lower.source import INDENT, Allocation, Line, Product, Result, Source
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One generated function, and what it needs around it.
+def emit(graph: Graph, name: str = "kernel", updates: Mapping[Node, Node] | None = None) -> Source:
+    """Return the source of a function that computes the outputs of an expanded graph.
 
-    Attributes:
-        name: The function's name.
-        body: Its source, without decorator.
-        helpers: The source of each helper function that it calls, by name, in order.
-        arguments: The names of its arguments: one per input, then one per large constant.
-        constants: The large constants, passed as arguments.
-        steps: One line per step, for people.
+    Args:
+        graph: A graph whose composite ops are expanded.
+        name: What the function is called.
+        updates: Inputs that are overwritten, each with the output that it then holds.
     """
-
-    name: str
-    body: str
-    helpers: dict[str, str]
-    arguments: tuple[str, ...]
-    constants: tuple[Array, ...]
-    steps: tuple[str, ...]
-
-    @property
-    def returning_tuple(self) -> str:
-        """The source with its results as a tuple, also when there is only one."""
-        head, _, result = self.body.rstrip("\n").rpartition("return ")
-        return f"{head}return ({result},)\n"
-
-
-def emit(graph: Graph, name: str = "kernel") -> Source:
-    """Return the source of a function that computes the outputs of an expanded graph."""
-    return _Emitter(schedule(graph), name).source()
-
-
-@dataclass(slots=True)
-class _Scope:
-    """The statements of one nest: those at each loop depth, before and after the inner loops."""
-
-    before: dict[int, list[str]] = field(default_factory=dict)
-    after: dict[int, list[str]] = field(default_factory=dict)
-    values: dict[tuple[Node, Position], tuple[str, int]] = field(default_factory=dict)
-
-    def add(self, depth: int, line: str) -> None:
-        self.before.setdefault(depth, []).append(line)
+    updates = dict(updates or {})
+    plan = schedule(graph, {output: x for x, output in updates.items()})
+    return _Emitter(plan, name, updates).source()
 
 
 class _Emitter:
-    """The state of one emission: names, lines, helpers."""
+    """The state of one emission: its lines and steps."""
 
-    def __init__(self, plan: Schedule, name: str):
+    def __init__(self, plan: Schedule, name: str, updates: Mapping[Node, Node]):
         self.plan = plan
         self.graph = plan.graph
         self.name = name
-        helpers = {helper_name(h, dtype) for h in HELPERS for dtype in (FLOAT32, FLOAT64)}
-        loops = {_loop_name(axis) for axis in range(_MOST_AXES)}
-        self.taken: set[str] = {"np", "math", "njit", "types", name, *loops, *helpers}
-        self.known = value_names(self.graph)
-        self.gradient_of = cotangents(self.graph)
-        self.lines: list[str] = []
+        self.updates = updates
+        self.buffers = assign(plan)
+        self.names = Names(self.graph, name)
+        self.elements = Elements(plan, self.names)
+        self.lines: list[Line] = []
         self.steps: list[str] = []
-        self.helpers: dict[str, str] = {}
-        self.constants: dict[Node, str] = {}
-        self.names: dict[Node, str] = {}
-        self.sizes: dict[str, str] = {}
-        self.narrowed: dict[Node, str] = {}
-        for node in self.graph.inputs:
-            self.names[node] = identifier(str(node.attrs["name"]), self.taken)
-        self.arguments = [self.names[node] for node in self.graph.inputs]
-        self.temporaries = 0
+        self.constants: list[Node] = []
+        self.narrowed: list[tuple[str, str]] = []
 
     # The whole function
 
     def source(self) -> Source:
-        self._read_sizes()
+        names = self.names
+        arguments = [names.of[node] for node in self.graph.inputs]
+        sizes = names.read_sizes(self.graph)
+        for node, replaced in self.plan.updates.items():
+            names.of[node] = names.of[replaced]
         whole = {x for node in self.graph.nodes for x in read_whole(node)}
         for node in self.graph.nodes:
             if node.op.name != "constant" or not node.type.shape:
                 continue
             if scalar_value(node) is None or node in whole:
-                self.constants[node] = self.names[node] = identifier("table", self.taken)
+                self.constants.append(node)
+                names.of[node] = names.fresh("table")
         for nest in self.plan.nests:
             self._nest(nest)
-        returned = ", ".join(self._returned())
-        arguments = (*self.arguments, *self.constants.values())
-        body = [f"def {self.name}({', '.join(arguments)}):"]
-        body += [INDENT + line if line else "" for line in (*self.lines, f"return {returned}")]
+        self._copied_updates()
+        returned = tuple(self._returned())
         return Source(
-            self.name,
-            "\n".join(body) + "\n",
-            self.helpers,
-            arguments,
-            tuple(node.attrs["value"] for node in self.constants),
-            tuple(self.steps),
+            name=self.name,
+            arguments=(*arguments, *(names.of[node] for node in self.constants)),
+            sizes=tuple(sizes),
+            lines=tuple(self.lines),
+            returned=returned,
+            helpers=self.elements.helpers,
+            constants=tuple(node.attrs["value"] for node in self.constants),
+            steps=tuple(self.steps),
+            bytes=self._bytes(),
         )
 
-    def _read_sizes(self) -> None:
-        wanted: set[str] = set()
-        for node in self.graph.nodes:
-            wanted |= names_in(node.type.shape) | names_in(tuple(node.attrs.values()))
-        for node in self.graph.inputs:
-            for axis, dim in enumerate(node.type.shape):
-                key = str(dim)
-                if isinstance(dim, Size) and key not in self.sizes and key in wanted:
-                    self.sizes[key] = identifier(key, self.taken)
-                    self.lines.append(f"{self.sizes[key]} = {self.names[node]}.shape[{axis}]")
+    def _copied_updates(self) -> None:
+        """Copy what could not be computed in place: something reads the old value until the end."""
+        for replaced, node in self.updates.items():
+            if node.type.shape and self.plan.updates.get(node) is not replaced:
+                self._copy(node, self.names.of[replaced])
 
-    def _returned(self) -> Iterator[str]:
-        seen: set[Node] = set()
+    def _returned(self) -> Iterator[Result]:
+        seen: set[int] = set()
+        overwriting = set(self.updates.values())
         for node in self.graph.outputs:
-            if not node.type.shape:
-                yield self._scalar_output(node)
+            if node in overwriting and node.type.shape:
                 continue
-            owned = node in self.plan.stored and node.op.name != "reshape" and node not in seen
-            seen.add(node)
-            if scalar_value(node) is not None and node not in self.plan.stored:
-                value = self._literal(scalar_value(node), node.type.dtype)
-                yield f"np.full({self._shape(node.type.shape)}, {value})"
-            else:
-                yield self._name(node) + ("" if owned else ".copy()")
-
-    def _scalar_output(self, node: Node) -> str:
-        return self._read(_Scope(), node, ())[0]
-
-    # Names and numbers
-
-    def _name(self, node: Node) -> str:
-        if node not in self.names:
-            self.names[node] = identifier(self._suggested(node), self.taken)
-        return self.names[node]
-
-    def _suggested(self, node: Node) -> str:
-        if node in self.known:
-            return self.known[node]
-        of = self.gradient_of.get(node)
-        if of is not None:
-            return f"grad_{of.name or of.op.name}"
-        return _STEMS.get(node.op.name, node.op.name)
-
-    def _dim(self, dim: Dim) -> str:
-        if isinstance(dim, int):
-            return str(dim)
-        return renamed(str(dim), self.sizes)
-
-    def _shape(self, shape: Shape) -> str:
-        inner = ", ".join(self._dim(dim) for dim in shape)
-        return f"({inner},)" if len(shape) == 1 else f"({inner})"
-
-    def _literal(self, value: Any, dtype: DType) -> str:
-        if dtype.kind == "b":
-            return str(bool(value))
-        if dtype.kind == "i":
-            return f"{dtype_code(dtype)}({int(value)})"
-        text = repr(float(value))
-        if not np.isfinite(value):
-            text = "np.nan" if np.isnan(value) else ("np.inf" if value > 0 else "-np.inf")
-        return text if dtype == FLOAT64 else f"{dtype_code(dtype)}({text})"
-
-    def _temporary(self) -> str:
-        self.temporaries += 1
-        return identifier(f"t{self.temporaries}", self.taken)
-
-    # One element of a value
-
-    def _read(self, scope: _Scope, node: Node, position: Position) -> tuple[str, int]:
-        """Return an expression for one element, adding statements to ``scope`` as needed."""
-        key = (node, position)
-        if key in scope.values:
-            return scope.values[key]
-        depth = depth_of(position)
-        value = scalar_value(node)
-        if value is not None:
-            return self._literal(value, node.type.dtype), 0
-        if node.op.name == "size":
-            found = f"{dtype_code(node.type.dtype)}({self._dim(node.attrs['size'])})", 0
-        elif self._in_memory(node):
-            found = self._element(node, position), depth
-        elif node.op.name in VIEWS:
-            [(x, at)] = reads(node, position)
-            assert at is not None
-            found = self._read(scope, x, at)
-        else:
-            found = self._computed(scope, node, position)
-        scope.values[key] = found
-        return found
-
-    def _in_memory(self, node: Node) -> bool:
-        return node in self.names or node in self.plan.stored
-
-    def _element(self, node: Node, position: Position) -> str:
-        if not node.type.shape:
-            return self._name(node)
-        return f"{self._name(node)}[{', '.join(self._index(i) for i in position)}]"
-
-    def _index(self, index: Index) -> str:
-        text = renamed(index.text, self.sizes)
-        return _LOOP_VARIABLE.sub(lambda match: _loop_name(int(match[1])), text)
-
-    def _computed(self, scope: _Scope, node: Node, position: Position) -> tuple[str, int]:
-        """Compute one element in a statement of its own, as far out as it can stand."""
-        match node.op.name:
-            case "iota":
-                return f"{dtype_code(node.type.dtype)}({self._index(position[0])})", depth_of(
-                    position
+            if not node.type.shape:
+                yield Result(self.elements.read(Scope(), node, ())[0])
+                continue
+            buffer = self.buffers.of.get(node)
+            if buffer is not None and buffer.returned and id(buffer) not in seen:
+                seen.add(id(buffer))
+                yield Result(
+                    self.names.value(node), self.names.value(buffer.owner), node.type.shape
                 )
-            case "one_hot":
-                expression, depth = self._one_hot(scope, node, position)
-            case "pick":
-                label, _ = self._label(scope, node, node.inputs[1], position, node.inputs[0])
-                at = (*position, Index(label, depth_of(position)))
-                expression, depth = self._element(node.inputs[0], at), depth_of(position)
-            case "gather":
-                expression, depth = self._gather(scope, node, position)
-            case _:
-                operands = [self._read(scope, x, at) for x, at in _placed(node, position)]
-                expression, helper = scalar_code(node, [text for text, _ in operands])
-                depth = max((d for _, d in operands), default=0)
-                if helper:
-                    self._use_helper(helper, node.inputs[0].type.dtype)
-        name = self._temporary()
-        scope.add(depth, f"{name} = {expression}")
-        return name, depth
+                continue
+            name = self.names.fresh(f"{self.names.suggested(node)}_copy")
+            self._array(name, node, node.type.dtype, returned=True, fill="")
+            self._copy(node, name)
+            yield Result(name, name, node.type.shape)
 
-    def _use_helper(self, name: str, dtype: DType) -> None:
-        self.helpers[helper_name(name, dtype)] = helper_source(name, dtype)
+    def _copy(self, node: Node, into: str) -> None:
+        scope = Scope()
+        here = identity(node.type.shape)
+        text, _ = self.elements.read(scope, node, here)
+        at = ", ".join(map(self.names.index, here))
+        scope.store(depth_of(here), f"{into}[{at}] = {text}")
+        self._close(scope, node.type.shape)
 
-    def _one_hot(self, scope: _Scope, node: Node, position: Position) -> tuple[str, int]:
-        *outer, last = position
-        label, _ = self._label(scope, node, node.inputs[0], tuple(outer), node)
-        dtype = node.type.dtype
-        one, zero = self._literal(1, dtype), self._literal(0, dtype)
-        return f"{one} if {self._index(last)} == {label} else {zero}", depth_of(position)
-
-    def _label(
-        self, scope: _Scope, node: Node, labels: Node, position: Position, of: Node
-    ) -> tuple[str, int]:
-        """Read a class label and check it."""
-        key = (labels, (*position, Index("label")))
-        if key not in scope.values:
-            text, depth = self._read(scope, labels, position)
-            name, count = self._temporary(), self._dim(of.type.shape[-1])
-            scope.add(depth, f"{name} = {text}")
-            scope.add(depth, f"if {name} < 0 or {name} >= {count}:")
-            what = f"{node.op.name}: a class label{_of(labels)} is not in 0 ... {count} - 1"
-            scope.add(depth, f"{INDENT}raise IndexError({_message(what, node)!r})")
-            scope.values[key] = (name, depth)
-        return scope.values[key]
-
-    def _gather(self, scope: _Scope, node: Node, position: Position) -> tuple[str, int]:
-        axis, x = node.attrs["axis"], node.inputs[0]
-        indices = gather_indices(node, position)
-        at = self._checked(scope, node, indices, x.type.shape[axis:])
-        rank = node.type.ndim - (x.type.ndim - len(indices))
-        where = position[:axis] + at + position[axis + rank :]
-        return self._element(x, where), depth_of(where)
-
-    def _checked(
-        self,
-        scope: _Scope,
-        node: Node,
-        indices: Sequence[tuple[Node, Position]],
-        shape: Shape,
-    ) -> Position:
-        """Read integer indices, wrap negative ones and check them."""
-        found = []
-        for (index, position), dim in zip(indices, shape, strict=False):
-            text, depth = self._read(scope, index, position)
-            name, size = self._temporary(), self._dim(dim)
-            scope.add(depth, f"{name} = {text}")
-            scope.add(depth, f"if {name} < 0:")
-            scope.add(depth, f"{INDENT}{name} += {size}")
-            scope.add(depth, f"if {name} < 0 or {name} >= {size}:")
-            what = f"{node.op.name}: an index{_of(index)} is outside an axis of size {size}"
-            scope.add(depth, f"{INDENT}raise IndexError({_message(what, node)!r})")
-            found.append(Index(name, depth))
-        return tuple(found)
+    def _bytes(self) -> Dim:
+        total: Dim = 0
+        for line in self.lines:
+            if isinstance(line, Allocation) and not line.returned:
+                total = total + multiply(product(line.shape), line.dtype.itemsize)
+        return total
 
     # Steps
 
     def _nest(self, nest: Nest) -> None:
         node = nest.members[0]
+        if node in self.plan.sums:
+            self._accumulated(node)
+            return
         match nest.kind:
             case "loops" | "scalars":
                 self._loops(nest)
             case "matmul":
-                self._matmul(node)
+                self._step(f"matmul {node.type}", [node])
+                self._allocate(node)
+                self._matmul(node, node)
             case "reshape":
-                source = self._name(node.inputs[0])
-                self._step(f"view {node.type}", [node])
-                name = self._name(node)
-                if node.type.shape:
-                    self.lines.append(f"{name} = {source}.reshape({self._shape(node.type.shape)})")
-                else:
-                    self.lines.append(f"{name} = {source}[{_zeros(node.inputs[0])}]")
+                self._reshape(node)
             case "concatenate":
                 self._concatenate(node)
             case "place":
@@ -362,148 +170,124 @@ class _Emitter:
         for place, text in list(origins)[:3]:
             self.lines.append(f"# {place}  {text}")
 
-    def _allocate(self, node: Node, dtype: DType | None = None, fill: str = "") -> str:
-        name = self._name(node)
-        kind = dtype_code(dtype or node.type.dtype)
-        shape = self._shape(node.type.shape)
+    def _allocate(self, node: Node, fill: str = "") -> str:
+        """Make the array of a value, or give it the place of a dead one; return its name."""
+        buffer = self.buffers.of[node]
+        name = self.names.value(node)
+        if buffer.owner is node:
+            self._array(name, node, node.type.dtype, buffer.returned, fill)
+            return name
+        if not buffer.given:
+            self.lines.append(f"{name} = {self.names.of[buffer.owner]}  # takes its place")
         if fill:
-            self.lines.append(f"{name} = np.full({shape}, {fill})")
-        else:
-            self.lines.append(f"{name} = np.empty({shape}, {kind})")
+            self.lines.append(f"{name}[:] = {fill}")
         return name
+
+    def _array(self, name: str, node: Node, dtype: DType, returned: bool, fill: str) -> None:
+        shape = node.type.shape
+        code = self.names.shape(shape)
+        self.lines.append(Allocation(name, dtype, shape, dtype_code(dtype), code, returned, fill))
+
+    def _close(self, scope: Scope, space: Sequence[Dim]) -> None:
+        """Write the loops around the statements of ``scope``."""
+        self.lines += scope.lines(
+            space,
+            lambda axis, dim: f"for {loop_name(axis)} in range({self.names.dim(dim)}):",
+            self.names.mergeable,
+        )
 
     def _loops(self, nest: Nest) -> None:
         kept = [n for n in nest.members if n in nest.stored or n.op.name in REDUCTIONS]
         shape = ", ".join(map(str, nest.space))
         what = f"loop over [{shape}]" if nest.space else "scalars"
-        self._step(f"{what}: {', '.join(self._suggested(n) for n in kept)}", kept)
-        scope = _Scope()
+        self._step(f"{what}: {', '.join(self.names.suggested(n) for n in kept)}", kept)
+        scope = Scope()
         here = identity(nest.space)
         for node in nest.members:
             if node.op.name in REDUCTIONS:
                 self._reduction(scope, node)
                 continue
-            text, depth = self._member(scope, node, here)
+            text, depth = self.elements.member(scope, node, here)
             if node not in nest.stored:
                 continue
             if not node.type.shape:
-                name = self._name(node)
+                name = self.names.value(node)
                 if name != text:
-                    scope.add(0, f"{name} = {text}")
+                    scope.assign(0, name, text)
                 scope.values[(node, ())] = (name, 0)
                 continue
+            if self._writes_over(nest, node):
+                # Other statements may read what the store replaces: compute everything before.
+                text = self._held(scope, text, depth_of(here))
             scope.values[(node, here)] = (text, depth)
             self._allocate(node)
-            scope.add(depth_of(here), f"{self._element(node, here)} = {text}")
+            scope.store(depth_of(here), f"{self.names.element(node, here)} = {text}")
         self._close(scope, nest.space)
-        for node, name in self.narrowed.items():
-            self.lines.append(f"{self._name(node)} = {name}.astype({dtype_code(node.type.dtype)})")
+        self.lines += [f"{name}[:] = {wide}" for name, wide in self.narrowed]
         self.narrowed.clear()
 
-    def _member(self, scope: _Scope, node: Node, here: Position) -> tuple[str, int]:
-        """Return one element of a member of the nest, computed and not read from memory."""
-        if (node, here) in scope.values:
-            return scope.values[(node, here)]
-        if node.op.name in VIEWS:
-            [(x, at)] = reads(node, here)
-            assert at is not None
-            found = self._read(scope, x, at)
-        else:
-            found = self._computed(scope, node, here)
-        scope.values[(node, here)] = found
-        return found
+    def _writes_over(self, nest: Nest, node: Node) -> bool:
+        """Return whether a nest with several stores writes over something that it reads."""
+        stores = [n for n in nest.members if n in self.buffers.of]
+        return len(stores) > 1 and any(self.buffers.of[n].owner is not n for n in stores)
 
-    def _close(self, scope: _Scope, space: Sequence[Dim]) -> None:
-        """Write the loops around the statements of ``scope``."""
-        deepest = max([*scope.before, *scope.after, 0])
-        indent = 0
-        opened: list[tuple[int, int]] = []
-        self._lines(scope.before.get(0, ()), 0)
-        for depth in range(1, deepest + 1):
-            dim = space[depth - 1]
-            if dim != 1:
-                loop = f"for {_loop_name(depth - 1)} in range({self._dim(dim)}):"
-                self._lines([loop], indent)
-                indent += 1
-            opened.append((depth, indent))
-            self._lines(scope.before.get(depth, ()), indent)
-        for depth, level in reversed(opened):
-            self._lines(scope.after.get(depth, ()), level)
-        self._lines(scope.after.get(0, ()), 0)
-
-    def _lines(self, lines: Sequence[str], level: int) -> None:
-        self.lines += [INDENT * level + line for line in lines]
+    def _held(self, scope: Scope, text: str, depth: int) -> str:
+        name = self.names.temporary()
+        scope.assign(depth, name, text)
+        return name
 
     # Reductions
 
-    def _reduction(self, scope: _Scope, node: Node) -> None:
+    def _reduction(self, scope: Scope, node: Node) -> None:
         """Add a sum, product or extremum to the nest over its input's space."""
         x = node.inputs[0]
         space, axes = x.type.shape, node.attrs["axis"]
         here = identity(space)
-        text, _ = self._read(scope, x, here)
+        text, _ = self.elements.read(scope, x, here)
         outer = _outer_depth(space, axes)
         wide = _accumulator(node)
-        start = self._start(node, wide)
+        start = _start(node, wide)
         kept = tuple(index for axis, index in enumerate(here) if axis not in axes)
         if any(space[axis] != 1 for axis in axes if axis < outer):
             self._accumulate_rows(scope, node, text, start, kept, outer)
             return
         plain = not node.type.shape and wide == node.type.dtype
-        total = self._name(node) if plain else self._temporary()
-        scope.add(outer, f"{total} = {start}")
+        total = self.names.value(node) if plain else self.names.temporary()
+        scope.assign(outer, total, start)
         scope.add(depth_of(here), self._update(node, total, text))
         if node.type.shape:
             self._allocate(node)
         if not plain:
             result = total if node.type.shape else f"{dtype_code(node.type.dtype)}({total})"
-            scope.after.setdefault(outer, []).append(f"{self._element(node, kept)} = {result}")
+            scope.finish(outer, f"{self.names.element(node, kept)} = {result}")
 
     def _accumulate_rows(
-        self, scope: _Scope, node: Node, text: str, start: str, kept: Position, outer: int
+        self, scope: Scope, node: Node, text: str, start: str, kept: Position, outer: int
     ) -> None:
         """Reduce over an outer axis: whole rows are added into the result."""
         wide = _accumulator(node)
         here = identity(node.inputs[0].type.shape)
         if wide != node.type.dtype:
-            name = identifier(f"{self._suggested(node)}_wide", self.taken)
-            self.narrowed[node] = name
-            self.lines.append(f"{name} = np.full({self._shape(node.type.shape)}, {start})")
+            name = self.names.fresh(f"{self.names.suggested(node)}_wide")
+            self._array(name, node, wide, returned=False, fill=start)
+            self.narrowed.append((self._allocate(node), name))
         else:
             name = self._allocate(node, fill=start)
-        target = f"{name}[{', '.join(self._index(i) for i in kept)}]"
+        target = f"{name}[{', '.join(self.names.index(i) for i in kept)}]"
         inner = depth_of(here)
         if outer == inner or all(dim == 1 for dim in node.inputs[0].type.shape[outer:]):
-            scope.add(inner, self._update(node, target, text))
+            scope.add(inner, _updated(node, target, text))
             return
-        total = self._temporary()
-        scope.add(outer, f"{total} = {start}")
+        total = self.names.temporary()
+        scope.assign(outer, total, start)
         scope.add(inner, self._update(node, total, text))
-        scope.after.setdefault(outer, []).append(self._update(node, target, total))
-
-    def _start(self, node: Node, wide: DType) -> str:
-        match node.op.name:
-            case "sum":
-                return self._literal(0, wide)
-            case "prod":
-                return self._literal(1, wide)
-            case name:
-                low = name == "max"
-                if wide.kind == "f":
-                    return self._literal(-np.inf if low else np.inf, wide)
-                if wide.kind == "b":
-                    return str(not low)
-                info = np.iinfo(wide)
-                return self._literal(info.min if low else info.max, wide)
+        scope.finish(outer, _updated(node, target, total))
 
     def _update(self, node: Node, total: str, text: str) -> str:
-        match node.op.name:
-            case "sum":
-                return f"{total} += {text}"
-            case "prod":
-                return f"{total} *= {text}"
-            case name:
-                return f"{total} = np.{name}imum({total}, {text})"
+        """Return the innermost statement of a reduction."""
+        if node.op.name == "sum" and node.type.is_float:
+            return f"{total} = {self.elements.use('plus')}({total}, {text})"
+        return _updated(node, total, text)
 
     def _ordered_reduction(self, node: Node) -> None:
         """Find a position along one axis: the loops over the other axes come first."""
@@ -513,57 +297,99 @@ class _Emitter:
         space = [x.type.shape[a] for a in order]
         moved = identity(space)
         at = tuple(moved[order.index(a)] for a in range(x.type.ndim))
-        scope = _Scope()
+        scope = Scope()
         outer, inner = depth_of(moved[:-1]), depth_of(moved)
-        text, _ = self._read(scope, x, at)
-        best, where = self._temporary(), self._temporary()
+        text, _ = self.elements.read(scope, x, at)
+        best, where = self.names.temporary(), self.names.temporary()
         sign = ">" if node.op.name == "argmax" else "<"
-        position = self._index(moved[-1])
+        position = self.names.index(moved[-1])
         first = (*at[:axis], ZERO, *at[axis + 1 :])
-        value, _ = self._read(scope, x, first)
+        value, _ = self.elements.read(scope, x, first)
         scope.add(outer, f"{best}, {where} = {value}, 0")
         if node.type.shape:
             self._allocate(node)
         scope.add(inner, f"if {text} {sign} {best} or ({text} != {text} and {best} == {best}):")
         scope.add(inner, f"{INDENT}{best}, {where} = {text}, {position}")
-        target = self._element(node, moved[:-1])
-        scope.after.setdefault(outer, []).append(f"{target} = {where}")
+        scope.finish(outer, f"{self.names.element(node, moved[:-1])} = {where}")
         self._close(scope, space)
 
-    # Steps of their own
+    # Products
 
-    def _matmul(self, node: Node) -> None:
-        operands = [matrix_operand(x) for x in node.inputs]
-        self._step(f"matmul {node.type}", [node])
-        if not node.type.shape:
-            a, b = (self._name(x) for x, _ in operands)
-            self.lines.append(f"{self._name(node)} = np.dot({a}, {b})")
-            return
-        out = self._allocate(node)
-        matrices = (node.inputs[0].type.ndim > 1) + (node.inputs[1].type.ndim > 1)
+    def _accumulated(self, node: Node) -> None:
+        """Add a product to what is in memory already."""
+        total = self.plan.sums[node]
+        self._step(f"matmul {node.type}, added in place", [node])
+        base = self.buffers.of.get(total.base)
+        own = self.buffers.of[node]
+        in_place = own is base or own.owner is total.base
+        name = self._allocate(node)
+        scope = Scope()
+        alpha = "1.0" if total.alpha is None else self.elements.read(scope, total.alpha, ())[0]
+        beta = "1.0" if total.beta is None else self.elements.read(scope, total.beta, ())[0]
+        self._close(scope, ())
+        if not in_place:
+            self._copy(total.base, name)
+        self._matmul(total.product, node, ("-" * total.negative + alpha, beta))
+
+    def _matmul(self, node: Node, into: Node, factors: tuple[str, str] | None = None) -> None:
+        """Multiply matrices, or stacks of them, into the memory of ``into``."""
+        a, b = node.inputs
+        matrices = (a.type.ndim > 1) + (b.type.ndim > 1)
         batch = node.type.shape[: node.type.ndim - matrices]
         loops = identity(batch)
-        texts = []
-        for (source, flipped), x in zip(operands, node.inputs, strict=True):
-            own = x.type.shape[: max(x.type.ndim - 2, 0)]
-            at = loops[len(batch) - len(own) :]
-            used = [ZERO if dim == 1 else i for dim, i in zip(own, at, strict=True)]
-            index = f"[{', '.join(self._index(i) for i in used)}]" if used else ""
-            texts.append(self._name(source) + index + (".T" if flipped else ""))
-        target = f"{out}[{', '.join(self._index(i) for i in loops)}]" if batch else out
-        if matrices == 0:
-            line = f"{target} = np.dot({texts[0]}, {texts[1]})"
+        (left, plain_a), (right, plain_b) = (self._operand(x, loops) for x in (a, b))
+        out = self.names.value(into)
+        level = 0
+        for axis, dim in enumerate(batch):
+            if dim != 1:
+                loop = f"for {loop_name(axis)} in range({self.names.dim(dim)}):"
+                self.lines.append(INDENT * level + loop)
+                level += 1
+        line = Product(
+            left,
+            right,
+            f"{out}[{', '.join(map(self.names.index, loops))}]" if batch else out,
+            (min(a.type.ndim, 2), min(b.type.ndim, 2)),
+            (plain_a, plain_b),
+            *(factors or ()),
+            level=level,
+        )
+        if line.accumulates:
+            self.elements.use("gemm")
+        self.lines.append(line)
+
+    def _operand(self, x: Node, loops: Position) -> tuple[str, bool]:
+        """Return an operand as source, and whether it lies in one piece."""
+        own = x.type.shape[: max(x.type.ndim - 2, 0)]
+        at = loops[len(loops) - len(own) :]
+        used = tuple(ZERO if dim == 1 else i for dim, i in zip(own, at, strict=True))
+        node, position = matrix_operand(x, used)
+        parts = [":" if i in (ROW, COLUMN) else self.names.index(i) for i in position]
+        markers = [i for i in position if i in (ROW, COLUMN)]
+        plain = all(i in (ROW, COLUMN) for i in position[len(position) - len(markers) :])
+        while parts and parts[-1] == ":":
+            parts.pop()
+        text = self.names.value(node) + (f"[{', '.join(parts)}]" if parts else "")
+        return text + (".T" if markers == [COLUMN, ROW] else ""), plain
+
+    # Other steps of their own
+
+    def _reshape(self, node: Node) -> None:
+        x = node.inputs[0]
+        source = self.names.value(x)
+        self._step(f"view {node.type}", [node])
+        name = self.names.value(node)
+        if node.type.shape:
+            self.lines.append(f"{name} = {source}.reshape({self.names.shape(node.type.shape)})")
         else:
-            line = f"np.dot({texts[0]}, {texts[1]}, {target})"
-        scope = _Scope()
-        scope.add(len(batch), line)
-        self._close(scope, batch)
+            zeros = ", ".join("0" for _ in x.type.shape)
+            self.lines.append(f"{name} = {source}[{zeros}]" if zeros else f"{name} = {source}")
 
     def _store_loop(self, node: Node, x: Node, at: Position, space: Shape, sign: str) -> None:
-        scope = _Scope()
+        scope = Scope()
         here = identity(space)
-        text, _ = self._read(scope, x, here)
-        scope.add(depth_of(here), f"{self._element(node, at)} {sign} {text}")
+        text, _ = self.elements.read(scope, x, here)
+        scope.store(depth_of(here), f"{self.names.element(node, at)} {sign} {text}")
         self._close(scope, space)
 
     def _concatenate(self, node: Node) -> None:
@@ -580,7 +406,7 @@ class _Emitter:
     def _place(self, node: Node) -> None:
         x = node.inputs[0]
         self._step(f"place {node.type}", [node])
-        self._allocate(node, fill=self._literal(0, node.type.dtype))
+        self._allocate(node, fill=literal(0, node.type.dtype))
         at = tuple(
             window(index, start, step)
             for index, start, step in zip(
@@ -593,34 +419,22 @@ class _Emitter:
         x, *indices = node.inputs
         axis = node.attrs["axis"]
         self._step(f"scatter_add {node.type}", [node])
-        self._allocate(node, fill=self._literal(0, node.type.dtype))
-        scope = _Scope()
+        self._allocate(node, fill=literal(0, node.type.dtype))
+        scope = Scope()
         here = identity(x.type.shape)
         more = x.type.ndim - node.type.ndim
         placed = index_positions(indices, axis, more, here)
-        at = self._checked(scope, node, placed, node.type.shape[axis:])
+        at = self.elements.checked(scope, node, placed, node.type.shape[axis:])
         where = here[:axis] + at + here[axis + more + len(indices) :]
-        text, _ = self._read(scope, x, here)
-        scope.add(depth_of(here), f"{self._element(node, where)} += {text}")
+        text, _ = self.elements.read(scope, x, here)
+        scope.store(depth_of(here), f"{self.names.element(node, where)} += {text}")
         self._close(scope, x.type.shape)
 
     def _prod_others(self, node: Node) -> None:
         self._step(f"prod_others {node.type}", [node])
-        self._use_helper("prod_others", node.type.dtype)
         out = self._allocate(node)
-        rows = ", ".join(self._name(x) for x in node.inputs)
-        function = helper_name("prod_others", node.type.dtype)
-        self.lines.append(f"{function}(({rows},), {out})")
-
-
-def _placed(node: Node, position: Position) -> Iterator[tuple[Node, Position]]:
-    for x, at in reads(node, position):
-        assert at is not None
-        yield x, at
-
-
-def _loop_name(axis: int) -> str:
-    return _LOOP_NAMES[axis] if axis < len(_LOOP_NAMES) else f"i{axis}"
+        rows = ", ".join(self.names.value(x) for x in node.inputs)
+        self.lines.append(f"{self.elements.use('prod_others')}(({rows},), {out})")
 
 
 def _outer_depth(space: Shape, axes: tuple[int, ...]) -> int:
@@ -638,18 +452,29 @@ def _accumulator(node: Node) -> DType:
     return node.type.dtype
 
 
-def renamed(text: str, names: Mapping[str, str]) -> str:
-    """Return ``text`` with all words replaced at once, so that no replacement is replaced."""
-    return re.sub(r"[^\W\d]\w*", lambda match: names.get(match[0], match[0]), text)
+def _start(node: Node, wide: DType) -> str:
+    """Return what a reduction starts from."""
+    match node.op.name:
+        case "sum":
+            return literal(0, wide)
+        case "prod":
+            return literal(1, wide)
+        case name:
+            low = name == "max"
+            if wide.kind == "f":
+                return literal(-np.inf if low else np.inf, wide)
+            if wide.kind == "b":
+                return str(not low)
+            info = np.iinfo(wide)
+            return literal(info.min if low else info.max, wide)
 
 
-def _message(what: str, node: Node) -> str:
-    return f"{what} (made at {node.origin.place})"
-
-
-def _of(node: Node) -> str:
-    return f" of {node.name}" if node.name else ""
-
-
-def _zeros(node: Node) -> str:
-    return ", ".join("0" for _ in node.type.shape)
+def _updated(node: Node, total: str, text: str) -> str:
+    """Return the statement that takes one more element into a reduction."""
+    match node.op.name:
+        case "sum":
+            return f"{total} += {text}"
+        case "prod":
+            return f"{total} *= {text}"
+        case name:
+            return f"{total} = np.{name}imum({total}, {text})"

@@ -1,15 +1,21 @@
 """One element of each elementwise op as Python source, for NumPy scalars and for Numba alike.
 
-A template names NumPy's functions bare (``exp({0})``); helpers that NumPy lacks are functions
-written out in the generated module, with ``T`` standing for the dtype.
+A template names NumPy's functions bare (``exp({0})``). Those of `vectormath` are called by their
+name for the dtype (``exp_f32``); helpers that NumPy lacks are functions written out in the
+generated module, with ``T`` standing for the dtype and other functions named bare as well.
 """
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
+from collections.abc import Iterator
+from functools import cache
 
 from symgrad.ir.node import Node
-from symgrad.ir.types import DType
+from symgrad.ir.types import FLOAT32, FLOAT64, DType
+from symgrad.lower import vectormath
 
 _RENAMED = {
     "asin": "arcsin", "acos": "arccos", "atan": "arctan", "atan2": "arctan2",
@@ -17,36 +23,15 @@ _RENAMED = {
 }  # fmt: skip
 
 HELPERS = {
-    "sigmoid": '''
-def sigmoid(x):
-    """Return 1 / (1 + exp(-x)) without overflow."""
-    e = np.exp(-np.abs(x))
-    return (T(1) if x >= 0 else e) / (T(1) + e)
-''',
-    "softplus": '''
-def softplus(x):
-    """Return log(1 + exp(x)) without overflow."""
-    return np.maximum(x, T(0)) + np.log1p(np.exp(-np.abs(x)))
-''',
     "logistic_loss": '''
 def logistic_loss(z, y):
     """Return -y log σ(z) - (1 - y) log(1 - σ(z)) without overflow."""
-    return (z * (T(1) - y) if z > 0 else -z * y) + np.log1p(np.exp(-np.abs(z)))
+    return (z * (T(1) - y) if z > 0 else -z * y) + log1p(exp(-np.abs(z)))
 ''',
     "relu": '''
 def relu(x):
     """Return max(x, 0)."""
     return np.maximum(x, T(0))
-''',
-    "exp2": '''
-def exp2(x):
-    """Return 2 ** x."""
-    return T(np.exp2(np.float64(x)))
-''',
-    "log2": '''
-def log2(x):
-    """Return the logarithm to base 2."""
-    return T(np.log2(np.float64(x)))
 ''',
     "floor_divide": '''
 def floor_divide(a, b):
@@ -70,17 +55,26 @@ def remainder(a, b):
         return np.copysign(T(0), b)
     return rest + b if (b < 0) != (rest < 0) else rest
 ''',
-    "erf": '''
-def erf(x):
-    """Return the error function."""
-    return T(math.erf(x))
+}
+
+LIBRARY = {
+    "plus": '''
+@njit(forceinline=True, fastmath={"contract", "reassoc"})
+def plus(a, b):
+    """Return a + b. Sums built of it may be taken in any order, so in vector registers."""
+    return a + b
 ''',
-    "erfc": '''
-def erfc(x):
-    """Return 1 - erf(x), accurate for large x."""
-    return T(math.erfc(x))
+    "gemm": '''
+@njit(**OPTIONS)
+def gemm(alpha, a, b, beta, c):
+    """Set c to alpha a b + beta c."""
+    product = np.dot(np.ascontiguousarray(a), np.ascontiguousarray(b))
+    for i in range(c.shape[0]):
+        for j in range(c.shape[1]):
+            c[i, j] = alpha * product[i, j] + (beta * c[i, j] if beta != 0 else beta)
 ''',
     "prod_others": '''
+@njit(**OPTIONS)
 def prod_others(rows, out):
     """Fill out with, for each element, the product of the others in its row.
 
@@ -118,43 +112,92 @@ def prod_others(rows, out):
 }
 
 
+OPTIONS = 'OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}}\n'
+"""What functions are compiled with: fused multiply-add is allowed, other changes are not."""
+
+
 def dtype_code(dtype: DType) -> str:
     """Return a dtype as source: ``np.float32``; ``np.bool_`` for truth values."""
     return "np.bool_" if dtype.kind == "b" else f"np.{dtype.name}"
 
 
-def helper_name(name: str, dtype: DType) -> str:
-    """Return the name of a helper for one dtype."""
-    return f"{name}_f32" if dtype.name == "float32" else name
+def helper_names() -> Iterator[str]:
+    """Yield the name of every function that generated code may call."""
+    yield from LIBRARY
+    yield from _vector_sources()
+    for name in HELPERS:
+        yield from (_typed(name, dtype) for dtype in (FLOAT32, FLOAT64))
 
 
-def helper_source(name: str, dtype: DType) -> str:
-    """Return the source of a helper for one dtype."""
-    text = HELPERS[name].strip() + "\n"
-    text = text.replace(f"def {name}(", f"def {helper_name(name, dtype)}(")
-    return re.sub(r"\bT\(", f"{dtype_code(dtype)}(", text)
+def function_name(name: str, dtype: DType) -> str:
+    """Return what a function of a template is called in generated code, for a dtype."""
+    if dtype.kind == "f" and (name in HELPERS or _typed(name, dtype) in _vector_sources()):
+        return _typed(name, dtype)
+    return f"np.{_RENAMED.get(name, name)}"
 
 
-def scalar_code(node: Node, operands: list[str]) -> tuple[str, str | None]:
-    """Return one element of ``node`` as an expression, and the helper that it calls, if any."""
+def helpers(name: str) -> dict[str, str]:
+    """Return the source of a helper function and of those that it calls, by name, in order."""
+    if name in LIBRARY:
+        return {name: LIBRARY[name].lstrip()}
+    if name in _vector_sources():
+        text = _vector_sources()[name]
+    else:
+        stem, _, suffix = name.rpartition("_")
+        dtype = FLOAT32 if suffix == "f32" else FLOAT64
+        text = HELPERS[stem].strip() + "\n"
+        text = re.sub(r"\bT\(", f"{dtype_code(dtype)}(", text)
+        head, summary, *code = text.splitlines()
+        head = head.replace(f"def {stem}(", f"def {name}(")
+        text = "\n".join([head, summary, *(_called(line, dtype) for line in code)]) + "\n"
+    found: dict[str, str] = {}
+    for called in re.findall(r"(?<![\w.])(\w+_f(?:32|64))\(", text):
+        if called != name and called not in found:
+            found.update(helpers(called))
+    found[name] = f"@njit(forceinline=True, **OPTIONS)\n{text}"
+    return found
+
+
+def scalar_code(node: Node, operands: list[str]) -> str:
+    """Return one element of ``node`` as an expression of its operands' elements."""
     if node.op.name == "cast":
-        return _cast(node, operands[0]), None
-    used: list[str] = []
-    dtype = node.inputs[0].type.dtype
-
-    def function(match: re.Match[str]) -> str:
-        name = match[1]
-        if name in HELPERS and dtype.kind == "f":
-            used.append(name)
-            return f"{helper_name(name, dtype)}("
-        return f"np.{_RENAMED.get(name, name)}("
-
-    template = re.sub(r"\b([a-z][a-z0-9_]*)\(", function, node.op.scalar)
+        return _cast(node, operands[0])
+    template = _called(node.op.scalar, node.inputs[0].type.dtype)
     text = template.format(*[_bracketed(o, template, i) for i, o in enumerate(operands)])
     if node.type.dtype.name == "int32":
         # Python's and Numba's integers are wider: wrap around where NumPy does.
         text = f"np.int32({text})"
-    return text, used[0] if used else None
+    return text
+
+
+def called_helpers(text: str) -> list[str]:
+    """Return the names of the helper functions that an expression calls."""
+    known = set(helper_names())
+    return [name for name in re.findall(r"(?<![\w.])(\w+)\(", text) if name in known]
+
+
+def _typed(name: str, dtype: DType) -> str:
+    return f"{name}_f{8 * dtype.itemsize}"
+
+
+def _called(template: str, dtype: DType) -> str:
+    """Return a template with its functions called by their full names."""
+    return re.sub(
+        r"(?<![\w.])([a-z][a-z0-9_]*)\(",
+        lambda match: f"{function_name(match[1], dtype)}(",
+        template,
+    )
+
+
+@cache
+def _vector_sources() -> dict[str, str]:
+    """Return the source of each function of `vectormath`, by name."""
+    text = inspect.getsource(vectormath)
+    return {
+        item.name: (ast.get_source_segment(text, item) or "") + "\n"
+        for item in ast.parse(text).body
+        if isinstance(item, ast.FunctionDef)
+    }
 
 
 def _bracketed(operand: str, template: str, position: int) -> str:

@@ -8,7 +8,7 @@ at the element it is at.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from symgrad.ir.graph import Graph
@@ -16,13 +16,16 @@ from symgrad.ir.node import Node
 from symgrad.ir.size import Dim
 from symgrad.ir.walk import consumers
 from symgrad.lower.access import (
+    CHECKED,
     LOADS,
     REDUCTIONS,
     Position,
     identity,
     is_inlined,
+    matrix_operand,
     reads,
 )
+from symgrad.lower.accumulate import Accumulation, accumulations
 
 Space = tuple[Dim, ...]
 
@@ -43,7 +46,7 @@ _DEPTH_LIMIT = 60
 
 @dataclass(slots=True)
 class Nest:
-    """One loop nest: the values that it computes, in order, over one index space."""
+    """One step: a loop nest with the values that it computes, in order, or a step of its own."""
 
     space: Space
     members: list[Node] = field(default_factory=list)
@@ -60,25 +63,50 @@ class Nest:
 
 @dataclass(slots=True)
 class Schedule:
-    """The steps of a program, in order, and the values that live in buffers."""
+    """The steps of a program, in order, and the values that live in memory.
+
+    Attributes:
+        graph: The expanded graph.
+        nests: The steps.
+        roots: The values that are computed once, not wherever they are used.
+        home: The number of the step that computes a root.
+        stored: The roots that live in memory.
+        sums: The sums that BLAS adds to what is there already.
+        updates: The outputs that take the memory of an input, each with that input.
+    """
 
     graph: Graph
     nests: list[Nest]
+    roots: set[Node]
+    home: dict[Node, int]
     stored: set[Node]
+    sums: dict[Node, Accumulation]
+    updates: dict[Node, Node]
+
+    def reads(self, node: Node) -> Iterator[tuple[Node, Position | None]]:
+        """Yield what a root reads from memory: roots and inputs, with the position of each."""
+        return _dependencies(node, self.roots, self.sums)
 
 
-def schedule(graph: Graph) -> Schedule:
-    """Return the steps that compute the outputs of ``graph``, whose composite ops are expanded."""
-    roots = _roots(graph)
-    nests: list[Nest] = []
-    home: dict[Node, int] = {}
-    for node in graph.nodes:
-        if node in roots:
-            _put(node, roots, nests, home)
-    stored = _needed(graph, nests, home, roots)
-    for nest in nests:
-        nest.stored = stored & set(nest.members)
-    return Schedule(graph, nests, stored)
+def schedule(graph: Graph, updates: Mapping[Node, Node] | None = None) -> Schedule:
+    """Return the steps that compute the outputs of ``graph``, whose composite ops are expanded.
+
+    Args:
+        graph: A graph whose composite ops are expanded.
+        updates: Outputs that shall take the memory of an input, each with that input.
+    """
+    updates = dict(updates or {})
+    sums = accumulations(graph, updates)
+    roots = _roots(graph, sums)
+    plan = Schedule(graph, [], roots, {}, set(), sums, {})
+    late = _after(graph, updates)
+    for node in sorted(roots, key=lambda root: (root in late, root.number)):
+        _put(plan, node, updates)
+    plan.updates = {n: x for n, x in updates.items() if n in plan.home and _last(plan, n, x)}
+    plan.stored = _needed(plan)
+    for nest in plan.nests:
+        nest.stored = plan.stored & set(nest.members)
+    return plan
 
 
 def space_of(node: Node) -> Space:
@@ -86,16 +114,6 @@ def space_of(node: Node) -> Space:
     if node.op.name in REDUCTIONS:
         return node.inputs[0].type.shape
     return node.type.shape
-
-
-def matrix_operand(node: Node) -> tuple[Node, bool]:
-    """Return what BLAS reads for an operand: a stored value, and whether it is transposed."""
-    if node.op.name == "transpose":
-        axes = node.attrs["axes"]
-        count = len(axes)
-        if count > 1 and axes == (*range(count - 2), count - 1, count - 2):
-            return node.inputs[0], True
-    return node, False
 
 
 def read_whole(node: Node) -> list[Node]:
@@ -111,7 +129,16 @@ def read_whole(node: Node) -> list[Node]:
             return []
 
 
-def _roots(graph: Graph) -> set[Node]:
+def _after(graph: Graph, updates: Mapping[Node, Node]) -> set[Node]:
+    """Return the outputs that replace inputs, and all that needs them: they are computed last."""
+    late = set(updates)
+    for node in graph.nodes:
+        if any(x in late for x in node.inputs):
+            late.add(node)
+    return late
+
+
+def _roots(graph: Graph, sums: Mapping[Node, Accumulation]) -> set[Node]:
     """Return the nodes that are computed as values of their own, not inlined."""
     needed: set[Node] = set(graph.outputs)
     users = consumers(graph.nodes)
@@ -130,13 +157,90 @@ def _roots(graph: Graph) -> set[Node]:
         shared = len(users[node]) > 1 and cost[node] > _INLINE_LIMIT
         if (
             node in needed
+            or node in sums
             or not is_inlined(node)
             or not node.type.shape
             or shared
             or depth[node] >= _DEPTH_LIMIT
         ):
             roots.add(node)
-    return roots
+    # The product of such a sum is computed as a part of it.
+    return roots - {total.product for total in sums.values()}
+
+
+def _put(plan: Schedule, node: Node, updates: Mapping[Node, Node]) -> None:
+    """Put ``node`` into the first nest that may hold it, or a new one."""
+    space = space_of(node)
+    fusible = node not in plan.sums and (
+        is_inlined(node) or (node.op.name in REDUCTIONS and not node.op.name.startswith("arg"))
+    )
+    here = identity(space)
+    earliest = 0
+    for x, at in plan.reads(node):
+        if x in plan.home:
+            pointwise = at == here and _is_pointwise(plan, x, space)
+            earliest = max(earliest, plan.home[x] + (0 if pointwise else 1))
+    if node in updates:
+        earliest = max(earliest, _readers_done(plan, updates[node], space), _checks_done(plan))
+    if fusible:
+        for number in range(earliest, len(plan.nests)):
+            if plan.nests[number].fusible and plan.nests[number].space == space:
+                plan.nests[number].members.append(node)
+                plan.home[node] = number
+                return
+    plan.nests.append(Nest(space, [node], fusible=fusible))
+    plan.home[node] = len(plan.nests) - 1
+
+
+def _is_pointwise(plan: Schedule, x: Node, space: Space) -> bool:
+    return x not in plan.sums and is_inlined(x) and x.type.shape == space
+
+
+def _readers_done(plan: Schedule, replaced: Node, space: Space) -> int:
+    """Return the first nest that may write over an input: all that reads it is done."""
+    here = identity(space)
+    earliest = 0
+    for reader, number in plan.home.items():
+        for x, at in plan.reads(reader):
+            if x is replaced:
+                beside = at == here and plan.nests[number].fusible
+                earliest = max(earliest, number + (0 if beside else 1))
+    return earliest
+
+
+def _checks_done(plan: Schedule) -> int:
+    """Return the first nest in which no label or index can be found wrong any more."""
+    checked = [
+        number
+        for number, nest in enumerate(plan.nests)
+        if any(x.op.name in CHECKED for member in nest.members for x in _computed_in(plan, member))
+    ]
+    return max(checked, default=-1) + 1
+
+
+def _computed_in(plan: Schedule, member: Node) -> Iterator[Node]:
+    """Yield a root and what is computed with it, inlined."""
+    stack = [member]
+    seen = set()
+    while stack:
+        node = stack.pop()
+        yield node
+        for x in node.inputs:
+            if x not in plan.roots and x not in seen:
+                seen.add(x)
+                stack.append(x)
+
+
+def _last(plan: Schedule, node: Node, replaced: Node) -> bool:
+    """Return whether nothing reads ``replaced`` after ``node`` is written over it."""
+    own = plan.home[node]
+    here = identity(space_of(node))
+    for reader, number in plan.home.items():
+        if number > own or (number == own and reader is not node):
+            for x, at in plan.reads(reader):
+                if x is replaced and (number > own or at != here):
+                    return False
+    return node.type == replaced.type
 
 
 def leaves_of(node: Node, roots: set[Node]) -> Iterator[tuple[Node, Position | None]]:
@@ -162,38 +266,23 @@ def leaves_of(node: Node, roots: set[Node]) -> Iterator[tuple[Node, Position | N
 
 
 def _sources(node: Node) -> list[Node]:
-    """Return what a step of its own reads: every input, seen through transposes for BLAS."""
+    """Return what a step of its own reads: every input, seen through views for BLAS."""
     if node.op.name == "matmul":
         return [matrix_operand(x)[0] for x in node.inputs]
     return list(node.inputs)
 
 
-def _put(node: Node, roots: set[Node], nests: list[Nest], home: dict[Node, int]) -> None:
-    """Put ``node`` into the first nest that may hold it, or a new one."""
-    space = space_of(node)
-    fusible = is_inlined(node) or (
-        node.op.name in REDUCTIONS and not node.op.name.startswith("arg")
-    )
-    here = identity(space)
-    earliest = 0
-    for x, at in _dependencies(node, roots):
-        if x not in home:
-            continue
-        pointwise = at == here and is_inlined(x) and x.type.shape == space
-        earliest = max(earliest, home[x] + (0 if pointwise else 1))
-    if fusible:
-        for number in range(earliest, len(nests)):
-            if nests[number].fusible and nests[number].space == space:
-                nests[number].members.append(node)
-                home[node] = number
-                return
-    nests.append(Nest(space, [node], fusible=fusible))
-    home[node] = len(nests) - 1
-
-
-def _dependencies(node: Node, roots: set[Node]) -> Iterator[tuple[Node, Position | None]]:
+def _dependencies(
+    node: Node, roots: set[Node], sums: Mapping[Node, Accumulation]
+) -> Iterator[tuple[Node, Position | None]]:
     """Yield every root that ``node`` reads, also through inlined inputs of whole-value steps."""
-    for x, at in leaves_of(node, roots):
+    total = sums.get(node)
+    if total is None:
+        found = leaves_of(node, roots)
+    else:
+        factors = [x for x in (total.alpha, total.beta) if x is not None]
+        found = iter([(x, None) for x in (*_sources(total.product), total.base, *factors)])
+    for x, at in found:
         if x in roots or not is_inlined(x):
             yield x, at
             continue
@@ -203,25 +292,23 @@ def _dependencies(node: Node, roots: set[Node]) -> Iterator[tuple[Node, Position
         while stack:
             inner = stack.pop()
             for source in inner.inputs:
-                if source in roots:
+                if source in roots or not is_inlined(source):
                     yield source, None
                 elif source not in seen:
                     seen.add(source)
                     stack.append(source)
 
 
-def _needed(graph: Graph, nests: list[Nest], home: dict[Node, int], roots: set[Node]) -> set[Node]:
+def _needed(plan: Schedule) -> set[Node]:
     """Return the roots that must live in memory: read outside their nest, or not inlined."""
-    stored = {node for node in graph.outputs if node in home}
+    home = plan.home
+    stored = {node for node in plan.graph.outputs if node in home}
     for node in home:
-        if not is_inlined(node):
+        if not is_inlined(node) or node in plan.sums:
             stored.add(node)
-        for whole in read_whole(node):
-            if whole in home:
-                stored.add(whole)
-        for x, _ in _dependencies(node, roots):
+        for x, _ in plan.reads(node):
             if x in home and home[x] != home[node]:
                 stored.add(x)
-    for node in graph.nodes:
+    for node in plan.graph.nodes:
         stored.update(x for x in read_whole(node) if x in home)
     return stored

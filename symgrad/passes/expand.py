@@ -6,10 +6,11 @@ Done only when lowering, after differentiation and printing, which want the ops 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node, scalar_value
-from symgrad.ir.size import product
+from symgrad.ir.size import Shape, product
 from symgrad.ops import elementwise as ew
 from symgrad.ops.reduce import max, prod_others, sum_axes
 from symgrad.ops.shape import expand_dims, reshape, transpose
@@ -17,6 +18,8 @@ from symgrad.passes.rebuild import rebuild
 from symgrad.tensor import Tensor, constant
 
 _LARGEST_POWER = 8
+_LARGEST_LOOP = 32
+"""Matrices are multiplied in plain loops if all their sizes but one make at most this."""
 
 
 def expand(graph: Graph) -> Graph:
@@ -78,15 +81,34 @@ def _power(node: Node) -> Tensor | None:
 
 
 def _matmul(node: Node) -> Tensor | None:
-    """Write products of integers, which BLAS does not have, as sums of products."""
-    if node.type.is_float:
-        return None
+    """Write products that BLAS does not have, or is slow for, as sums of products."""
     a, b = (Tensor(x) for x in node.inputs)
-    left = expand_dims(a, a.ndim) if b.ndim > 1 else a
-    right = b if b.ndim == 1 else expand_dims(b, b.ndim - 2) if a.ndim > 1 else b
-    terms = left * right
-    axis = terms.ndim - (1 if b.ndim == 1 else 2)
+    if node.type.is_float and not _is_small(a.shape, b.shape):
+        return None
+    if a.ndim > 1 and b.ndim > 1 and a.shape[-1] == 1:
+        return a * b
+    if node.inputs[0].op.name == "transpose" and a.ndim == 2:
+        # The rows of what is transposed lie in one piece: go along them, adding up the products.
+        rows = transpose(a, (1, 0))
+        other = expand_dims(b, 1)
+        terms, axis = (expand_dims(rows, 2) if b.ndim > 1 else rows) * other, 0
+    else:
+        left = expand_dims(a, a.ndim) if b.ndim > 1 else a
+        right = b if b.ndim == 1 else expand_dims(b, b.ndim - 2) if a.ndim > 1 else b
+        terms = left * right
+        axis = terms.ndim - (1 if b.ndim == 1 else 2)
     return sum_axes(terms, (axis,)).astype(node.type.dtype)
+
+
+def _is_small(a: Shape, b: Shape) -> bool:
+    """Return whether a product is that of vectors, an outer one, or too small for a call of BLAS."""
+    if len(a) == 1 and len(b) == 1:
+        return True
+    if len(a) > 2 or len(b) > 2:
+        return len(a) > 1 and len(b) > 1 and a[-1] == 1
+    sizes = {*a, *b}
+    known = [size for size in sizes if isinstance(size, int)]
+    return a[-1] == 1 or (len(sizes) - len(known) <= 1 and prod(known) <= _LARGEST_LOOP)
 
 
 def _prod_others(node: Node) -> Tensor | None:

@@ -17,7 +17,8 @@ from symgrad.backends.numba import NumbaProgram, kernel_module
 from symgrad.backends.numpy import NumpyProgram
 from symgrad.ir.graph import Graph
 from symgrad.ir.types import Array
-from symgrad.lower.emit import Source
+from symgrad.lower.scalars import OPTIONS
+from symgrad.lower.source import Source
 from symgrad.tensor import Tensor
 
 
@@ -33,7 +34,8 @@ def code(inputs: list[Tensor], outputs: list[Any]) -> str:
 def agrees(inputs: list[Tensor], outputs: list[Any], *values: Array) -> None:
     """Assert that the source, as it stands, computes in Python what the reference computes."""
     found = source(inputs, outputs)
-    space: dict[str, Any] = {"np": np}
+    space: dict[str, Any] = {"np": np, "njit": lambda **_: lambda function: function}
+    exec(OPTIONS, space)
     for text in (*found.helpers.values(), found.returning_tuple):
         exec(text, space)
     got = space["kernel"](*values, *found.constants)

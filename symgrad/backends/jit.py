@@ -1,0 +1,150 @@
+"""What compiled kernels need of Numba's inside: no aliasing, and BLAS without temporaries.
+
+Only generated kernels import this module, and with it Numba.
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.compiler import Compiler
+from numba.extending import intrinsic
+
+_INT = ir.IntType(64)
+_CHAR = ir.IntType(8)
+
+
+class NoAlias(Compiler):  # type: ignore[misc]
+    """Numba's compiler with LLVM's ``noalias`` on every array argument.
+
+    Without it each loop needs run-time checks for overlaps, and one over many arrays needs too
+    many to be vectorised at all.
+    """
+
+    def define_pipelines(self) -> Any:
+        """Return Numba's own pipelines."""
+        self.state.flags.noalias = True
+        return super().define_pipelines()
+
+
+class _Array:
+    """An array in LLVM code: its memory, its sizes, its strides in elements."""
+
+    def __init__(self, context: Any, builder: Any, type_: Any, value: Any):
+        array = context.make_array(type_)(context, builder, value)
+        self.builder = builder
+        self.data = builder.bitcast(array.data, cgutils.voidptr_t)
+        self.shape = cgutils.unpack_tuple(builder, array.shape, type_.ndim)
+        itemsize = ir.Constant(_INT, type_.dtype.bitwidth // 8)
+        strides = cgutils.unpack_tuple(builder, array.strides, type_.ndim)
+        self.strides = [builder.sdiv(stride, itemsize) for stride in strides]
+
+    def layout(self) -> tuple[Any, Any, Any]:
+        """Return whether the matrix lies by rows, BLAS's letter for that, and the leading size.
+
+        BLAS has its matrices by columns, so that one by rows is its transpose to it.
+        """
+        one = ir.Constant(_INT, 1)
+        rows, columns = self.shape
+        down, along = self.strides
+        signed = self.builder.icmp_signed
+        apart = self.builder.or_(signed("==", rows, one), signed(">=", down, columns))
+        by_rows = self.builder.and_(signed("==", along, one), apart)
+        letter = self.either(by_rows, *(ir.Constant(_CHAR, ord(c)) for c in "nt"))
+        leading = self.larger(self.either(by_rows, down, along), one)
+        return by_rows, letter, self.larger(leading, self.either(by_rows, columns, rows))
+
+    def either(self, condition: Any, a: Any, b: Any) -> Any:
+        """Return a or b."""
+        return self.builder.select(condition, a, b)
+
+    def larger(self, a: Any, b: Any) -> Any:
+        """Return the larger of two integers."""
+        return self.either(self.builder.icmp_signed(">", a, b), a, b)
+
+
+def _call(builder: Any, name: str, dtype: Any, arguments: list[Any]) -> None:
+    """Call one of Numba's BLAS functions, which take their dtype as a letter."""
+    letter = ir.Constant(_CHAR, ord("s" if dtype == types.float32 else "d"))
+    values = [letter, *arguments]
+    kind = ir.FunctionType(ir.IntType(32), [value.type for value in values])
+    builder.call(cgutils.get_or_insert_function(builder.module, kind, name), values)
+
+
+def _factor(context: Any, builder: Any, value: Any, given: Any, dtype: Any) -> Any:
+    """Return the address of a number."""
+    slot = cgutils.alloca_once_value(builder, context.cast(builder, value, given, dtype))
+    return builder.bitcast(slot, cgutils.voidptr_t)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def gemm(_typing: Any, alpha: Any, a: Any, b: Any, beta: Any, c: Any) -> Any:
+    """Set the matrix c to alpha a b + beta c; rows or columns of a and b lie in one piece."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        left, right, out = (
+            _Array(context, builder, signature.args[i], values[i]) for i in (1, 2, 4)
+        )
+        factors = [_factor(context, builder, values[i], signature.args[i], c.dtype) for i in (0, 3)]
+        _, flip_left, leading_left = left.layout()
+        _, flip_right, leading_right = right.layout()
+        rows, columns = out.shape
+        arguments = [flip_right, flip_left, columns, rows, left.shape[1], factors[0]]
+        arguments += [right.data, leading_right, left.data, leading_left, factors[1]]
+        leading = out.larger(out.strides[0], out.larger(columns, ir.Constant(_INT, 1)))
+        arguments += [out.data, leading]
+        _call(builder, "numba_xxgemm", c.dtype, arguments)
+        return context.get_dummy_value()
+
+    return types.void(alpha, a, b, beta, c), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def gemv(_typing: Any, a: Any, x: Any, y: Any) -> Any:
+    """Set the vector y to a x; rows or columns of a lie in one piece."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        matrix, vector, out = (
+            _Array(context, builder, type_, value)
+            for type_, value in zip(signature.args, values, strict=True)
+        )
+        by_rows, _, leading = matrix.layout()
+        letter = matrix.either(by_rows, *(ir.Constant(_CHAR, ord(c)) for c in "tn"))
+        rows, columns = matrix.shape
+        sizes = [matrix.either(by_rows, *pair) for pair in ((columns, rows), (rows, columns))]
+        one, zero = (
+            _factor(context, builder, context.get_constant(y.dtype, number), y.dtype, y.dtype)
+            for number in (1, 0)
+        )
+        with builder.if_then(builder.icmp_signed("==", columns, ir.Constant(_INT, 0))):
+            # BLAS does nothing at all for a sum over nothing.
+            itemsize = ir.Constant(_INT, y.dtype.bitwidth // 8)
+            cgutils.memset(builder, out.data, builder.mul(rows, itemsize), 0)
+        arguments = [letter, *sizes, one, matrix.data, leading, vector.data, zero, out.data]
+        _call(builder, "numba_xxgemv", y.dtype, arguments)
+        return context.get_dummy_value()
+
+    return types.void(a, x, y), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def overlap(_typing: Any, a: Any, b: Any) -> Any:
+    """Return whether two contiguous arrays share memory."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        starts, ends = [], []
+        for type_, value in zip(signature.args, values, strict=True):
+            array = context.make_array(type_)(context, builder, value)
+            start = builder.ptrtoint(array.data, _INT)
+            size = builder.mul(array.nitems, array.itemsize)
+            starts.append(start)
+            ends.append(builder.add(start, size))
+        before = builder.icmp_unsigned("<", starts[0], ends[1])
+        return builder.and_(before, builder.icmp_unsigned("<", starts[1], ends[0]))
+
+    return types.boolean(a, b), code

@@ -1,0 +1,125 @@
+"""The statements of one loop nest, and how they read best: what is used once is written there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from symgrad.ir.node import Node
+from symgrad.ir.size import Dim
+from symgrad.lower.access import Position
+from symgrad.lower.source import INDENT
+
+_WIDTH = 92
+"""A statement that would be longer than this keeps its temporaries."""
+_NAME = re.compile(r"(?<![\w.])[a-z]\w*")
+
+
+@dataclass(slots=True)
+class Statement:
+    """``target = expression``, or any other line where ``target`` is empty."""
+
+    text: str
+    target: str = ""
+    merged: bool = False
+
+    @property
+    def line(self) -> str:
+        """The statement as source."""
+        text = f"{self.target} = {self.text}" if self.target else self.text
+        # Python's own printer leaves exactly the parentheses that are needed.
+        return ast.unparse(ast.parse(text)) if self.merged else text
+
+
+@dataclass(slots=True)
+class Scope:
+    """The statements of one nest: those at each loop depth, before and after the inner loops.
+
+    Attributes:
+        before: What is computed at each depth, before the loops inside.
+        stores: What is stored at each depth, after everything there is computed.
+        after: What is done once the loops inside are through.
+        values: The expression for each element that is known, and its depth.
+    """
+
+    before: dict[int, list[Statement]] = field(default_factory=dict)
+    stores: dict[int, list[Statement]] = field(default_factory=dict)
+    after: dict[int, list[Statement]] = field(default_factory=dict)
+    values: dict[tuple[Node, Position], tuple[str, int]] = field(default_factory=dict)
+
+    def add(self, depth: int, line: str) -> None:
+        """Add a line at ``depth``."""
+        self.before.setdefault(depth, []).append(Statement(line))
+
+    def assign(self, depth: int, name: str, expression: str) -> None:
+        """Add the computation of a temporary."""
+        self.before.setdefault(depth, []).append(Statement(expression, name))
+
+    def store(self, depth: int, line: str) -> None:
+        """Add a line that writes to memory."""
+        self.stores.setdefault(depth, []).append(Statement(line))
+
+    def finish(self, depth: int, line: str) -> None:
+        """Add a line after the inner loops at ``depth``."""
+        self.after.setdefault(depth, []).append(Statement(line))
+
+    def lines(
+        self, space: Sequence[Dim], loop: Callable[[int, Dim], str], temporaries: set[str]
+    ) -> list[str]:
+        """Return the loops around the statements; ``temporaries`` may be written where used."""
+        bodies = {
+            depth: self.before.get(depth, []) + self.stores.get(depth, [])
+            for depth in {*self.before, *self.stores}
+        }
+        _merge(bodies, list(self.after.values()), temporaries)
+        deepest = max([*bodies, *self.after, 0])
+        out = [statement.line for statement in bodies.get(0, ())]
+        level = 0
+        opened: list[tuple[int, int]] = []
+        for depth in range(1, deepest + 1):
+            if space[depth - 1] != 1:
+                out.append(INDENT * level + loop(depth - 1, space[depth - 1]))
+                level += 1
+            opened.append((depth, level))
+            out += [INDENT * level + statement.line for statement in bodies.get(depth, ())]
+        for depth, level in reversed(opened):
+            out += [INDENT * level + statement.line for statement in self.after.get(depth, ())]
+        return out + [statement.line for statement in self.after.get(0, ())]
+
+
+def _merge(
+    bodies: dict[int, list[Statement]], after: list[list[Statement]], temporaries: set[str]
+) -> None:
+    """Write each temporary that is used once into the statement beside it that uses it."""
+    uses: dict[str, list[Statement]] = {}
+    for statements in [*bodies.values(), *after]:
+        for statement in statements:
+            for name in _NAME.findall(statement.text):
+                if name in temporaries:
+                    uses.setdefault(name, []).append(statement)
+    for depth, statements in bodies.items():
+        beside = {id(statement) for statement in statements}
+        kept = []
+        for statement in statements:
+            users = uses.get(statement.target, [])
+            if len(users) == 1 and id(users[0]) in beside and _absorb(users[0], statement):
+                for name in _NAME.findall(statement.text):
+                    if name in temporaries:
+                        uses[name] = [users[0] if x is statement else x for x in uses[name]]
+            else:
+                kept.append(statement)
+        bodies[depth] = kept
+
+
+def _absorb(user: Statement, statement: Statement) -> bool:
+    """Write ``statement`` into ``user`` if the line stays short enough to read."""
+    if user.text.endswith(":"):
+        return False
+    text = re.sub(rf"(?<![\w.]){statement.target}(?!\w)", f"({statement.text})", user.text)
+    if len(text) + len(user.target) > _WIDTH:
+        return False
+    user.text = text
+    user.merged = True
+    return True
