@@ -347,7 +347,7 @@ def _checked(value: Any, like: Tensor) -> Tensor:
             f"the update rule must return a new value of {like.node.name}, {like.type}; "
             f"got {value!r}"
         )
-    return value
+    return like if value.node is like.node else Tensor(value.node)
 
 
 def _several(result: Any) -> tuple[Array, ...]:

@@ -18,7 +18,7 @@ class Program(Protocol):
 
     @property
     def fast(self) -> Callable[..., Any] | None:
-        """From arguments that fit as they are to what a call returns; others raise. None: not yet."""
+        """What a call does with arguments that fit as they are; it raises for others."""
 
     def run(self, arrays: Sequence[Array], sizes: Mapping[str, int]) -> list[Array]:
         """Return fresh outputs for bound inputs and named sizes."""

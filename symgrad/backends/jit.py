@@ -19,7 +19,7 @@ _INT = ir.IntType(64)
 _CHAR = ir.IntType(8)
 
 
-class NoAlias(Compiler):  # type: ignore[misc]
+class NoAlias(Compiler):
     """Numba's compiler with LLVM's ``noalias`` on every array argument.
 
     Without it each loop needs run-time checks for overlaps, and one over many arrays needs too
@@ -82,7 +82,7 @@ def _factor(context: Any, builder: Any, value: Any, given: Any, dtype: Any) -> A
     return builder.bitcast(slot, cgutils.voidptr_t)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def gemm(_typing: Any, alpha: Any, a: Any, b: Any, beta: Any, c: Any) -> Any:
     """Set the matrix c to alpha a b + beta c; rows or columns of a and b lie in one piece."""
 
@@ -104,7 +104,7 @@ def gemm(_typing: Any, alpha: Any, a: Any, b: Any, beta: Any, c: Any) -> Any:
     return types.void(alpha, a, b, beta, c), code
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def gemv(_typing: Any, a: Any, x: Any, y: Any) -> Any:
     """Set the vector y to a x; rows or columns of a lie in one piece."""
 
@@ -132,7 +132,7 @@ def gemv(_typing: Any, a: Any, x: Any, y: Any) -> Any:
     return types.void(a, x, y), code
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def overlap(_typing: Any, a: Any, b: Any) -> Any:
     """Return whether two contiguous arrays share memory."""
 

@@ -124,7 +124,7 @@ class NumbaProgram:
         nodes = [n for n in self.graph.outputs if n not in overwriting or not n.type.shape]
         shapes = {a.name: a.shape for a in source.allocations}
         numbers = sum(not result.array for result in source.returned)
-        found = []
+        found: list[str] = []
         for node, result in zip(nodes, source.returned, strict=True):
             if not result.array:
                 position = sum(not n.type.shape for n in nodes[: len(found)])
@@ -245,7 +245,7 @@ def _checks(
 
 def _overlaps(graph: Graph, source: Source, written: Set[Node]) -> list[str]:
     """Return the lines that raise where what is written lies in the memory of what is read."""
-    names = {n: text for n, text in zip(graph.inputs, source.arguments, strict=False)}
+    names = dict(zip(graph.inputs, source.arguments, strict=False))
     arrays = {n: text for n, text in names.items() if n.type.shape}
     return [
         line

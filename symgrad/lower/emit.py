@@ -15,7 +15,6 @@ from symgrad.lower.access import (
     REDUCTIONS,
     ROW,
     ZERO,
-    Index,
     Position,
     depth_of,
     identity,
@@ -351,8 +350,8 @@ class _Emitter:
             f"{out}[{', '.join(map(self.names.index, loops))}]" if batch else out,
             (min(a.type.ndim, 2), min(b.type.ndim, 2)),
             (plain_a, plain_b),
-            *(factors or ()),
-            level=level,
+            *(factors or ("1.0", "")),
+            level,
         )
         if line.accumulates:
             self.elements.use("gemm")

@@ -1,7 +1,6 @@
 """Placeholder."""
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
-import math
 import numpy as np
 
 

@@ -101,7 +101,7 @@ def _matmul(node: Node) -> Tensor | None:
 
 
 def _is_small(a: Shape, b: Shape) -> bool:
-    """Return whether a product is that of vectors, an outer one, or too small for a call of BLAS."""
+    """Return whether a product is of vectors, or an outer one, or too small for a call of BLAS."""
     if len(a) == 1 and len(b) == 1:
         return True
     if len(a) > 2 or len(b) > 2:
