@@ -19,15 +19,29 @@ LOADS = frozenset({"gather", "pick"})
 """Ops that read their first input at positions that are known only when they run."""
 CHECKED = LOADS | {"one_hot", "scatter_add"}
 """Ops that raise for a label or an index that there is none for."""
-MAPS = frozenset({"one_hot", "iota"}) | LOADS
+MAPS = frozenset({"one_hot", "iota", "place"}) | LOADS
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """One axis of an index: an expression, and how many loops it needs around it."""
+    """One axis of an index: an expression, how many loops it needs around it, and an offset."""
 
     text: str
     depth: int = 0
+    offset: Dim = 0
+
+    @property
+    def code(self) -> str:
+        """The index as source; sizes and loop variables still have their own names."""
+        if self.offset == 0:
+            return self.text
+        if self == Index("0", 0, self.offset):
+            return str(self.offset)
+        if isinstance(self.offset, int) and self.offset < 0:
+            return f"{self.text} - {-self.offset}"
+        return f"{self.offset} {'' if self.text.startswith('-') else '+ '}{self.text}".replace(
+            " -", " - ", 1
+        )
 
 
 ZERO = Index("0")
@@ -116,15 +130,44 @@ def through_view(node: Node, position: Position) -> Position:
 
 
 def window(index: Index, start: Dim, step: int) -> Index:
-    """Return ``start + step * index`` in its shortest form."""
-    if start == 0 and step == 1:
-        return index
-    scaled = index.text if abs(step) == 1 else f"{abs(step)} * {index.text}"
-    if index == ZERO:
-        return Index(str(start), 0)
-    if start == 0:
-        return Index(f"{'-' if step < 0 else ''}{scaled}", index.depth)
-    return Index(f"{start} {'-' if step < 0 else '+'} {scaled}", index.depth)
+    """Return ``start + step * index``."""
+    if step == 1:
+        return Index(index.text, index.depth, index.offset + start)
+    if index.text == "0":
+        return Index("0", 0, step * index.offset + start)
+    inner = index.text if index.offset == 0 else f"({index.code})"
+    scaled = inner if step == -1 else f"{abs(step)} * {inner}"
+    return Index(f"{'-' * (step < 0)}{scaled}", index.depth, start)
+
+
+def within(node: Node, position: Position) -> tuple[list[str], Position]:
+    """Return where in its input an element of a ``place`` comes from, and the conditions for that.
+
+    The conditions are source; where one does not hold, the element is zero.
+    """
+    conditions = []
+    found = []
+    dims = zip(node.inputs[0].type.shape, node.type.shape, strict=True)
+    windows = zip(node.attrs["start"], node.attrs["step"], strict=True)
+    for index, (dim, whole), (start, step) in zip(position, dims, windows, strict=True):
+        if (start, step, dim) == (0, 1, whole):
+            found.append(index)
+            continue
+        width = abs(step)
+        if step > 0:
+            at = Index(index.text, index.depth, index.offset - start)
+            if start != 0:
+                conditions.append(f"{index.code} >= {start}")
+            if dim * width + start != whole:
+                conditions.append(f"{index.code} < {dim * width + start}")
+        else:
+            at = window(index, start, -1)
+            conditions += [f"{index.code} <= {start}", f"{index.code} > {start - dim * width}"]
+        if width > 1:
+            conditions.append(f"({at.code}) % {width} == 0")
+            at = Index(f"({at.code}) // {width}", at.depth)
+        found.append(at)
+    return conditions, tuple(found)
 
 
 def reads(node: Node, position: Position) -> list[tuple[Node, Position | None]]:
@@ -142,6 +185,8 @@ def reads(node: Node, position: Position) -> list[tuple[Node, Position | None]]:
         return [(node.inputs[0], None), (node.inputs[1], position)]
     if name == "one_hot":
         return [(node.inputs[0], position[:-1])]
+    if name == "place":
+        return [(node.inputs[0], within(node, position)[1])]
     return [(x, aligned(x, position, node)) for x in node.inputs]
 
 

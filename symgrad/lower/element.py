@@ -20,6 +20,7 @@ from symgrad.lower.access import (
     depth_of,
     gather_indices,
     reads,
+    within,
 )
 from symgrad.lower.scalars import called_helpers, dtype_code, helper_names, helpers, scalar_code
 from symgrad.lower.schedule import Schedule
@@ -106,7 +107,7 @@ class Names:
 
     def index(self, index: Index) -> str:
         """Return an index as source."""
-        text = renamed(index.text, self.sizes)
+        text = renamed(index.code, self.sizes)
         return _LOOP_VARIABLE.sub(lambda match: loop_name(int(match[1])), text)
 
     def element(self, node: Node, position: Position) -> str:
@@ -187,7 +188,7 @@ class Elements:
 
     def _inlined(self, scope: Scope, node: Node, position: Position) -> tuple[str, int]:
         if node.op.name in VIEWS:
-            [(x, at)] = _placed(node, position)
+            [(x, at)] = _read_at(node, position)
             return self.read(scope, x, at)
         return self._computed(scope, node, position)
 
@@ -204,8 +205,10 @@ class Elements:
                 expression = self.names.element(node.inputs[0], (*position, Index(name, depth)))
             case "gather":
                 expression, depth = self._gather(scope, node, position)
+            case "place":
+                return self._placed(scope, node, position)
             case _:
-                operands = [self.read(scope, x, at) for x, at in _placed(node, position)]
+                operands = [self.read(scope, x, at) for x, at in _read_at(node, position)]
                 expression = scalar_code(node, [text for text, _ in operands])
                 depth = max((d for _, d in operands), default=0)
                 for helper in called_helpers(expression):
@@ -219,6 +222,21 @@ class Elements:
         name, _ = self.label(scope, node, node.inputs[0], tuple(outer), node)
         one, zero = (literal(value, node.type.dtype) for value in (1, 0))
         return f"{one} if {self.names.index(last)} == {name} else {zero}"
+
+    def _placed(self, scope: Scope, node: Node, position: Position) -> tuple[str, int]:
+        """Read an element that is zero outside a window: what is outside must not be touched."""
+        conditions, at = within(node, position)
+        if not conditions:
+            return self.read(scope, node.inputs[0], at)
+        inside = Scope(values=dict(scope.values))
+        text, _ = self.read(inside, node.inputs[0], at)
+        name = self.names.temporary()
+        scope.assign(depth_of(position), name, literal(0, node.type.dtype))
+        test = " and ".join(self.names.index(Index(c)) for c in conditions)
+        scope.add(depth_of(position), f"if {test}:")
+        for line in inside.block(f"{name} = {text}", self.names.mergeable):
+            scope.add(depth_of(position), INDENT + line)
+        return name, depth_of(position)
 
     def _gather(self, scope: Scope, node: Node, position: Position) -> tuple[str, int]:
         axis, x = node.attrs["axis"], node.inputs[0]
@@ -251,7 +269,7 @@ def renamed(text: str, names: Mapping[str, str]) -> str:
     return re.sub(r"[^\W\d]\w*", lambda match: names.get(match[0], match[0]), text)
 
 
-def _placed(node: Node, position: Position) -> Iterator[tuple[Node, Position]]:
+def _read_at(node: Node, position: Position) -> Iterator[tuple[Node, Position]]:
     for x, at in reads(node, position):
         assert at is not None
         yield x, at

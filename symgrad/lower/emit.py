@@ -150,8 +150,6 @@ class _Emitter:
                 self._reshape(node)
             case "concatenate":
                 self._concatenate(node)
-            case "place":
-                self._place(node)
             case "scatter_add":
                 self._scatter(node)
             case "prod_others":
@@ -401,18 +399,6 @@ class _Emitter:
             here[axis] = window(here[axis], offset, 1)
             self._store_loop(node, x, tuple(here), x.type.shape, "=")
             offset = offset + x.type.shape[axis]
-
-    def _place(self, node: Node) -> None:
-        x = node.inputs[0]
-        self._step(f"place {node.type}", [node])
-        self._allocate(node, fill=literal(0, node.type.dtype))
-        at = tuple(
-            window(index, start, step)
-            for index, start, step in zip(
-                identity(x.type.shape), node.attrs["start"], node.attrs["step"], strict=True
-            )
-        )
-        self._store_loop(node, x, at, x.type.shape, "=")
 
     def _scatter(self, node: Node) -> None:
         x, *indices = node.inputs

@@ -34,7 +34,7 @@ _CHEAP = frozenset(
         *("add", "subtract", "multiply", "negative", "absolute", "sign", "maximum", "minimum"),
         *("where", "cast", "relu", "equal", "not_equal", "less", "less_equal", "greater"),
         *("greater_equal", "logical_and", "logical_or", "logical_not", "logical_xor"),
-        *("one_hot", "iota", "pick", "gather"),
+        *("one_hot", "iota", "pick", "gather", "place"),
     }
 )
 _DEAR_COST = 10

@@ -65,6 +65,13 @@ class Scope:
         """Add a line after the inner loops at ``depth``."""
         self.after.setdefault(depth, []).append(Statement(line))
 
+    def block(self, last: str, temporaries: set[str]) -> list[str]:
+        """Return all statements in one piece, and a last one."""
+        statements = [s for depth in sorted(self.before) for s in self.before[depth]]
+        bodies = {0: [*statements, Statement(last)]}
+        _merge(bodies, [], temporaries)
+        return [statement.line for statement in bodies[0]]
+
     def lines(
         self, space: Sequence[Dim], loop: Callable[[int, Dim], str], temporaries: set[str]
     ) -> list[str]:
