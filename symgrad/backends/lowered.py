@@ -13,7 +13,10 @@ from symgrad.passes.expand import expand
 
 
 def lowered(
-    graph: Graph, name: str = "kernel", updates: Mapping[Node, Node] | None = None
+    graph: Graph,
+    name: str = "kernel",
+    updates: Mapping[Node, Node] | None = None,
+    blas: bool = True,
 ) -> Source:
     """Return the loops that compute an optimised graph, as the source of a function.
 
@@ -21,7 +24,8 @@ def lowered(
         graph: An optimised graph.
         name: What the function is called.
         updates: Inputs that are overwritten, each with the output that it then holds.
+        blas: Whether larger matrix products are left to BLAS.
     """
-    expanded = cse(expand(graph))
+    expanded = cse(expand(graph, blas))
     moved = dict(zip(graph.outputs, expanded.outputs, strict=True))
     return emit(expanded, name, {x: moved[n] for x, n in (updates or {}).items()})

@@ -7,6 +7,7 @@ to call.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import threading
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -16,6 +17,7 @@ import numpy as np
 
 from symgrad import errors
 from symgrad.backends import cache
+from symgrad.backends.blocks import LARGE, Blocks, blocks_for
 from symgrad.backends.lowered import lowered
 from symgrad.backends.numpy import NumpyProgram
 from symgrad.ir.call import Constraint
@@ -44,6 +46,8 @@ class NumbaProgram:
         graph: An optimised graph.
         constraints: Relations between named sizes that a call must satisfy.
         updates: Inputs that are overwritten, each with the output that it then holds.
+        given: For a program that is run by `into`, without Python's lock: for how many of the
+            outputs, the first ones, the caller gives the arrays.
     """
 
     def __init__(
@@ -51,12 +55,18 @@ class NumbaProgram:
         graph: Graph,
         constraints: Sequence[Constraint] = (),
         updates: Mapping[Node, Node] | None = None,
+        given: int | None = None,
     ):
         self.graph = graph
         self.constraints = constraints
         self.updates = dict(updates or {})
         self.kernel: Any = None
         self.fast: Callable[..., Any] | None = None
+        self.whole: Callable[..., Any] = _not_compiled
+        self.into: Callable[..., Any] = _not_compiled
+        self.blocks: Blocks | None = None
+        self.searched = bool(self.updates)
+        self.given = given
         self.extra: list[Array] = []
         self.constants: list[Array] = []
         self.temporaries: list[Allocation] = []
@@ -66,11 +76,14 @@ class NumbaProgram:
     def compile(self) -> None:
         """Compile the kernel, or load it from the cache, if that has not happened yet."""
         with self.lock:
-            if self.fast is not None:
+            if self.kernel is not None:
                 return
-            source = lowered(self.graph, updates=self.updates)
+            # BLAS has threads of its own, which would stand in the way of several callers.
+            source = lowered(self.graph, updates=self.updates, blas=self.given is None)
             try:
                 text = kernel_module(self.graph, source, self.constraints, set(self.updates))
+                if self.given is not None:
+                    text = text.replace("cache=True", "nogil=True, cache=True")
                 module = cache.load(text)
             except Exception as error:
                 raise errors.BackendError(
@@ -82,7 +95,17 @@ class NumbaProgram:
             self.constants = [writable(constant) for constant in source.constants]
             self.temporaries = [a for a in source.allocations if not a.returned]
             self.kernel = module.kernel
-            self.fast = self._fast(source)
+            if self.given is not None:
+                self.into = self._into(source, self.given)
+                return
+            self.whole = self._fast(source)
+            self.fast = self.fast or self.whole
+
+    def made(self, sizes: Mapping[str, int]) -> list[Array]:
+        """Return constants and temporaries for these sizes, as the kernel takes them."""
+        shapes: list[Any] = [evaluate(a.shape, sizes) for a in self.temporaries]
+        made = [np.empty(s, a.dtype) for s, a in zip(shapes, self.temporaries, strict=True)]
+        return [*self.constants, *made]
 
     def _fast(self, source: Source) -> Callable[..., Any]:
         """Return the shortest way from arguments to results, for arguments that fit as they are.
@@ -91,6 +114,23 @@ class NumbaProgram:
         other shape than that of the declared sizes and the temporaries at hand.
         """
         names = [f"a{i}" for i in range(len(self.graph.inputs))]
+        return self._calling(source, names, ["*extra"], 0)
+
+    def _into(self, source: Source, given: int) -> Callable[..., Any]:
+        """Return a function of inputs, of what `made` returns, and of arrays for results."""
+        names = [f"a{i}" for i in range(len(self.graph.inputs))]
+        extra = [f"e{i}" for i in range(len(self.constants) + len(self.temporaries))]
+        shapes = {a.name: a.shape for a in source.allocations}
+        arrays = [result.array for result in source.returned[:given]]
+        own = len(set(arrays)) == given and all(
+            shapes.get(result.array) == result.shape for result in source.returned[:given]
+        )
+        return self._calling(source, names, extra, given) if own else _not_compiled
+
+    def _calling(
+        self, source: Source, names: list[str], extra: list[str], given: int
+    ) -> Callable[..., Any]:
+        """Write the Python function that calls the kernel."""
         space: dict[str, Any] = {"kernel": self.kernel, "extra": self.extra, "empty": np.empty}
         sizes: dict[str, str] = {}
         lines = []
@@ -103,14 +143,20 @@ class NumbaProgram:
                 if isinstance(dim, Size):
                     sizes.setdefault(str(dim), f"{name}.shape[{axis}]")
         made = [a for a in source.allocations if a.returned]
+        passed = {result.array for result in source.returned[:given]}
         for allocation in made:
+            if allocation.name in passed:
+                continue
             dims = "".join(f"{renamed(str(dim), sizes)}, " for dim in allocation.shape)
             kind = self._dtype(space, allocation.dtype)
             lines.append(f"    {allocation.name}_ = empty(({dims}), {kind})")
-        values = ", ".join([*names, "*extra", *(f"{a.name}_" for a in made)])
+        values = ", ".join([*names, *extra, *(f"{a.name}_" for a in made)])
         lines.append(f"    r = kernel({values})")
         results = self._results(source, space, sizes)
         result = results[0] if len(results) == 1 else f"({', '.join(results)})"
+        if "*extra" not in extra:
+            names = [*names, *extra, *(f"{r.array}_" for r in source.returned[:given])]
+            result = f"({''.join(f'{text}, ' for text in results[given:])})"
         text = "\n".join([f"def fast({', '.join(names)}):", *lines, f"    return {result}"])
         exec(text, space)
         fast: Callable[..., Any] = space["fast"]
@@ -144,23 +190,45 @@ class NumbaProgram:
 
     def run(self, arrays: Sequence[Array], sizes: Mapping[str, int]) -> list[Any]:
         """Return fresh outputs."""
-        self.compile()
-        assert self.fast is not None
         values = [
             array[()] if scalar else writable(array)
             for array, scalar in zip(arrays, self.scalars, strict=True)
         ]
+        if not self.searched and sum(array.nbytes for array in arrays) > LARGE:
+            self._search()
+        if self.blocks is not None and sizes[self.blocks.parts.size] >= self.blocks.least:
+            with contextlib.suppress(ValueError, IndexError):
+                return self.blocks(*values)
+        self.compile()
         with self.lock:
-            shapes: list[Any] = [evaluate(a.shape, sizes) for a in self.temporaries]
-            made = [np.empty(s, a.dtype) for s, a in zip(shapes, self.temporaries, strict=True)]
-            self.extra[:] = [*self.constants, *made]
+            self.extra[:] = self.made(sizes)
             try:
-                results = self.fast(*values)
+                results = self.whole(*values)
             except IndexError as error:
                 # The reference stops at the same place and can say which value is at fault.
-                NumpyProgram(self.graph).run(arrays, sizes)
+                NumpyProgram(self.graph, self.updates).run(arrays, sizes)
                 raise errors.ValueRangeError(str(error)) from None
         return list(results) if isinstance(results, tuple) else [results]
+
+    def _search(self) -> None:
+        """Look for a way to run in blocks, and take it from now on where there are many rows."""
+        self.searched = True
+        self.blocks = found = blocks_for(self.graph, self.constraints)
+        if found is None:
+            return
+        position = found.with_rows.index(True)
+
+        def fast(*values: Any) -> Any:
+            if values[position].shape[0] >= found.least:
+                results = found(*values)
+                return results[0] if len(results) == 1 else tuple(results)
+            return self.whole(*values)
+
+        self.fast = fast
+
+
+def _not_compiled(*_values: Any) -> Any:
+    raise ValueError("there is no kernel yet")
 
 
 def writable(array: Array) -> Array:

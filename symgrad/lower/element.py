@@ -22,7 +22,16 @@ from symgrad.lower.access import (
     reads,
     within,
 )
-from symgrad.lower.scalars import called_helpers, dtype_code, helper_names, helpers, scalar_code
+from symgrad.lower import vectormath
+from symgrad.lower.scalars import (
+    NEAR,
+    called_helpers,
+    dtype_code,
+    helper_names,
+    helpers,
+    near_name,
+    scalar_code,
+)
 from symgrad.lower.schedule import Schedule
 from symgrad.lower.scope import Scope
 from symgrad.lower.source import INDENT
@@ -124,6 +133,7 @@ class Elements:
         self.plan = plan
         self.names = names
         self.helpers: dict[str, str] = {}
+        self.near = False
 
     def read(self, scope: Scope, node: Node, position: Position) -> tuple[str, int]:
         """Return an expression for one element, and how many loops it needs around it."""
@@ -211,11 +221,26 @@ class Elements:
                 operands = [self.read(scope, x, at) for x, at in _read_at(node, position)]
                 expression = scalar_code(node, [text for text, _ in operands])
                 depth = max((d for _, d in operands), default=0)
+                if self.near and depth and node.op.name in NEAR:
+                    expression = self._near(scope, node, operands[0])
                 for helper in called_helpers(expression):
                     self.use(helper)
         name = self.names.temporary(mergeable=True)
         scope.assign(depth, name, expression)
         return name, depth
+
+    def _near(self, scope: Scope, node: Node, operand: tuple[str, int]) -> str:
+        """Compute a function for arguments that are not large, and note where one is."""
+        text, depth = operand
+        dtype = node.type.dtype
+        name = near_name(node.op.name, dtype)
+        if scope.far is None:
+            scope.far = self.names.fresh("far")
+            scope.assign(0, scope.far, "False")
+        line = f"{scope.far} |= np.abs({text}) >= {literal(vectormath.NEAR, dtype)}"
+        if all(statement.text != line for statement in scope.before.get(depth, ())):
+            scope.add(depth, line)
+        return f"{name}({text})"
 
     def _one_hot(self, scope: Scope, node: Node, position: Position) -> str:
         *outer, last = position
@@ -229,7 +254,9 @@ class Elements:
         if not conditions:
             return self.read(scope, node.inputs[0], at)
         inside = Scope(values=dict(scope.values))
+        near, self.near = self.near, False
         text, _ = self.read(inside, node.inputs[0], at)
+        self.near = near
         name = self.names.temporary()
         scope.assign(depth_of(position), name, literal(0, node.type.dtype))
         test = " and ".join(self.names.index(Index(c)) for c in conditions)

@@ -24,7 +24,7 @@ from symgrad.lower.access import (
 )
 from symgrad.lower.buffers import assign
 from symgrad.lower.element import Elements, Names, literal, loop_name
-from symgrad.lower.scalars import dtype_code
+from symgrad.lower.scalars import called_helpers, dtype_code, far_source
 from symgrad.lower.schedule import Nest, Schedule, read_whole, schedule
 from symgrad.lower.scope import Scope
 from symgrad.lower.source import INDENT, Allocation, Line, Product, Result, Source
@@ -187,11 +187,20 @@ class _Emitter:
 
     def _close(self, scope: Scope, space: Sequence[Dim]) -> None:
         """Write the loops around the statements of ``scope``."""
-        self.lines += scope.lines(
+        lines = scope.lines(
             space,
             lambda axis, dim: f"for {loop_name(axis)} in range({self.names.dim(dim)}):",
             self.names.mergeable,
         )
+        self.lines += lines
+        if scope.far is not None:
+            # Large arguments are rare, and reducing them to a period takes long.
+            self.lines.append(f"if {scope.far}:")
+            again = far_source(lines, scope.far)
+            self.lines += [INDENT + line for line in again]
+            for line in again:
+                for helper in called_helpers(line):
+                    self.elements.use(helper)
 
     def _loops(self, nest: Nest) -> None:
         kept = [n for n in nest.members if n in nest.stored or n.op.name in REDUCTIONS]
@@ -200,6 +209,7 @@ class _Emitter:
         self._step(f"{what}: {', '.join(self.names.suggested(n) for n in kept)}", kept)
         scope = Scope()
         here = identity(nest.space)
+        self.elements.near = self._can_repeat(nest)
         for node in nest.members:
             if node.op.name in REDUCTIONS:
                 self._reduction(scope, node)
@@ -219,9 +229,21 @@ class _Emitter:
             scope.values[(node, here)] = (text, depth)
             self._allocate(node)
             scope.store(depth_of(here), f"{self.names.element(node, here)} = {text}")
+        self.elements.near = False
         self._close(scope, nest.space)
         self.lines += [f"{name}[:] = {wide}" for name, wide in self.narrowed]
         self.narrowed.clear()
+
+    def _can_repeat(self, nest: Nest) -> bool:
+        """Return whether a nest gives the same again: it writes over nothing that it reads."""
+        rows = [
+            n
+            for n in nest.members
+            if n.op.name in REDUCTIONS
+            and any(axis < _outer_depth(nest.space, n.attrs["axis"]) for axis in n.attrs["axis"])
+        ]
+        own = [self.buffers.of[n].owner for n in nest.members if n in self.buffers.of]
+        return not rows and all(owner in nest.members for owner in own)
 
     def _writes_over(self, nest: Nest, node: Node) -> bool:
         """Return whether a nest with several stores writes over something that it reads."""

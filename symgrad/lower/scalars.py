@@ -112,6 +112,9 @@ def prod_others(rows, out):
 }
 
 
+NEAR = frozenset({"sin", "cos", "tan"})
+"""Functions with a quick form for arguments that are not large."""
+
 OPTIONS = 'OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}}\n'
 """What functions are compiled with: fused multiply-add is allowed, other changes are not."""
 
@@ -174,6 +177,17 @@ def called_helpers(text: str) -> list[str]:
     """Return the names of the helper functions that an expression calls."""
     known = set(helper_names())
     return [name for name in re.findall(r"(?<![\w.])(\w+)\(", text) if name in known]
+
+
+def near_name(name: str, dtype: DType) -> str:
+    """Return the name of the quick form of a function, for a dtype."""
+    return _typed(f"near_{name}", dtype)
+
+
+def far_source(lines: list[str], far: str) -> list[str]:
+    """Return lines that use quick forms as lines that do not."""
+    kept = [line for line in lines if not re.match(rf"\s*{far}\b", line)]
+    return [re.sub(r"\bnear_(\w+\()", r"\1", line) for line in kept]
 
 
 def _typed(name: str, dtype: DType) -> str:

@@ -42,12 +42,14 @@ class Scope:
         stores: What is stored at each depth, after everything there is computed.
         after: What is done once the loops inside are through.
         values: The expression for each element that is known, and its depth.
+        far: The variable that tells whether an argument was too large for a quick function.
     """
 
     before: dict[int, list[Statement]] = field(default_factory=dict)
     stores: dict[int, list[Statement]] = field(default_factory=dict)
     after: dict[int, list[Statement]] = field(default_factory=dict)
     values: dict[tuple[Node, Position], tuple[str, int]] = field(default_factory=dict)
+    far: str | None = None
 
     def add(self, depth: int, line: str) -> None:
         """Add a line at ``depth``."""

@@ -23,16 +23,15 @@ VECTOR = frozenset(
 )
 """The functions there are, each as ``<name>_f64`` and as ``<name>_f32``."""
 
-
-def power_of_two_f64(k):
-    """Return 2ᵏ for an integer k from -1022 to 1023."""
-    return np.int64((k + 1023) << 52).view(np.float64)
+NEAR = 4096.0
+"""Below this, sin, cos and tan have a quick form: ``near_sin_f64`` and so on."""
 
 
 def scaled_f64(y, k):
     """Return y·2ᵏ, rounded once also where it is subnormal."""
     half = k >> 1
-    return y * power_of_two_f64(half) * power_of_two_f64(k - half)
+    y = y * np.int64((half + 1023) << 52).view(np.float64)
+    return y * np.int64((k - half + 1023) << 52).view(np.float64)
 
 
 def nearest_f64(x):
@@ -43,10 +42,12 @@ def nearest_f64(x):
 
 def exp_tail_f64(r):
     """Return eʳ - 1 - r for |r| <= ln(2)/2; the polynomial is minimax."""
-    p = (2.5053768202871885e-08 * r + 2.762639199655069e-07) * r + 2.755740849368497e-06
-    p = ((p * r + 2.4801504426647904e-05) * r + 0.00019841269717078597) * r + 0.0013888888932227462
-    p = ((p * r + 0.008333333333390725) * r + 0.04166666666657489) * r + 0.16666666666666588
-    return r * r * (p * r + 0.5000000000000006)
+    z = r * r
+    p = (2.5053768202871885e-08 * z + 2.755740849368497e-06) * z + 0.00019841269717078597
+    q = (2.762639199655069e-07 * z + 2.4801504426647904e-05) * z + 0.0013888888932227462
+    p = (p * z + 0.008333333333390725) * z + 0.16666666666666588
+    q = (q * z + 0.04166666666657489) * z + 0.5000000000000006
+    return z * (p * r + q)
 
 
 def exp_parts_f64(x, d):
@@ -74,7 +75,7 @@ def exp2_f64(x):
 def half_expm1_f64(x):
     """Return (eˣ - 1)/2 for -700 < x < 710.6; no overflow before the result's own."""
     k, r, c = exp_parts_f64(x, 0.0)
-    s = power_of_two_f64(k - 2)
+    s = np.int64((k + 1021) << 52).view(np.float64)
     return 2.0 * (((s - 0.25) + s * r) + s * (exp_tail_f64(r) + c))
 
 
@@ -84,18 +85,13 @@ def expm1_f64(x):
     return x if abs(x) < 1e-16 else y
 
 
-def normal_split_f64(x):
-    """Return m and k with x = m·2ᵏ and √½ <= m < √2, for a normal x > 0."""
-    bits = np.float64(x).view(np.int64)
-    k = (bits - 0x3FE6A09E667F3BCD) >> 52
-    return np.int64(bits - (k << 52)).view(np.float64), np.float64(np.int32(k))
-
-
 def split_f64(x):
-    """Return m and k with x = m·2ᵏ and √½ <= m < √2, for any finite x > 0."""
+    """Return m and k with x = m·2ᵏ and √½ <= m < √2, for a finite x > 0."""
     tiny = x < 2.2250738585072014e-308
-    m, k = normal_split_f64(x * 18014398509481984.0 if tiny else x)
-    return m, k - 54.0 if tiny else k
+    bits = np.float64(x * 18014398509481984.0 if tiny else x).view(np.int64)
+    k = (bits - 0x3FE6A09E667F3BCD) >> 52
+    m = np.int64(bits - (k << 52)).view(np.float64)
+    return m, np.float64(np.int32(k)) - (54.0 if tiny else 0.0)
 
 
 def log1p_near_f64(f):
@@ -137,7 +133,7 @@ def log10_f64(x):
 def log1p_f64(x):
     """Return ln(1 + x); the rounding of 1 + x is made up for."""
     u = 1.0 + x
-    m, k = normal_split_f64(u)
+    m, k = split_f64(u)
     y = k * 1.9082149292705877e-10 + (x - (u - 1.0)) / u
     y = k * 0.6931471803691238 + (y + log1p_near_f64(m - 1.0))
     return x if abs(x) < 1e-16 else log_edges_f64(u, y)
@@ -145,8 +141,8 @@ def log1p_f64(x):
 
 def tanh_f64(x):
     """Return the hyperbolic tangent."""
-    t = expm1_f64(2.0 * min(abs(x), 22.0))
-    return np.copysign(t / (t + 2.0), x)
+    t = half_expm1_f64(2.0 * min(abs(x), 22.0))
+    return x if abs(x) < 1e-9 else np.copysign(t / (t + 1.0), x)
 
 
 def sigmoid_f64(x):
@@ -183,19 +179,22 @@ def high_f64(x):
 
 
 def erfc_tail_f64(x):
-    """Return erfc(x) for x >= 0 as exp(-x²) u q(u), u = 3.0/(x + 3.0), q minimax."""
+    """Return erfc(x) for x >= 0 as exp(-x²) u q(u), u = 3/(x + 3), q minimax."""
     x = min(x, 28.0)
     h, u = high_f64(x), 3.0 / (x + 3.0)
     v = high_f64(u)
     e = ((3.0 - 3.0 * v) - v * h) - v * (x - h)
     t = (2.0 * v - 1.0) + e * u * 0.6666666666666666
-    p = (-4.707919916021849e-10 * t + 2.0037656778549707e-09) * t + 6.387437344250023e-10
-    p = ((p * t - 1.5830702053894254e-08) * t + 1.35650894242641e-08) * t + 7.705702909157698e-08
-    p = ((p * t - 1.3424311156360437e-07) * t - 3.325891657027696e-07) * t + 9.207661918060999e-07
-    p = ((p * t + 1.5829540638063883e-06) * t - 5.823137347985048e-06) * t - 1.0132693137014482e-05
-    p = ((p * t + 3.585373787871212e-05) * t + 9.225927722776677e-05) * t - 0.00018276988399458266
-    p = ((p * t - 0.0010113539997741098) * t - 0.0004041388768506733) * t + 0.008942411541442635
-    p = ((p * t + 0.039842587095811) * t + 0.10348908730019112) * t + 0.1967427857013665
+    z = t * t
+    p = (2.0037656778549707e-09 * z - 1.5830702053894254e-08) * z + 7.705702909157698e-08
+    p = ((p * z - 3.325891657027696e-07) * z + 1.5829540638063883e-06) * z - 1.0132693137014482e-05
+    p = ((p * z + 9.225927722776677e-05) * z - 0.0010113539997741098) * z + 0.008942411541442635
+    p = p * z + 0.10348908730019112
+    q = (-4.707919916021849e-10 * z + 6.387437344250023e-10) * z + 1.35650894242641e-08
+    q = ((q * z - 1.3424311156360437e-07) * z + 9.207661918060999e-07) * z - 5.823137347985048e-06
+    q = ((q * z + 3.585373787871212e-05) * z - 0.00018276988399458266) * z - 0.0004041388768506733
+    q = q * z + 0.039842587095811
+    p = (p + t * q) * t + 0.1967427857013665
     y = u * ((p * t + 0.2944648177232945) * t + 0.3580023023627799)
     k, r, c = exp_parts_f64(-h * h, (h - x) * (h + x))
     c += ((v - u) * (x + 3.0) + e) * 0.3333333333333333
@@ -223,14 +222,14 @@ def arctan_f64(x):
     """Return the inverse tangent (reduction as in Cephes, minimax polynomial)."""
     a = abs(x)
     mid, big = a > 0.41421356237309503, a > 2.414213562373095
-    z = (-1.0 if big else a - 1.0 if mid else a) / (a if big else a + 1.0 if mid else 1.0)
+    z = (-1.0 if big else (a - 1.0 if mid else a)) / (a if big else (a + 1.0 if mid else 1.0))
     s = z * z
     p = (-0.01782293069010735 * s + 0.038009964504417876) * s - 0.05038196785946558
     p = ((p * s + 0.058479176486429224) * s - 0.06663152866658618) * s + 0.07692069241663457
     p = ((p * s - 0.09090898585324296) * s + 0.11111110825706157) * s - 0.14285714281368891
     p = ((p * s + 0.19999999999969192) * s - 0.3333333333333327) * s * z
-    p += 6.123233995736766e-17 if big else 3.061616997868383e-17 if mid else 0.0
-    y = (1.5707963267948966 if big else 0.7853981633974483 if mid else 0.0) + (z + p)
+    p += 6.123233995736766e-17 if big else (3.061616997868383e-17 if mid else 0.0)
+    y = (1.5707963267948966 if big else (0.7853981633974483 if mid else 0.0)) + (z + p)
     return np.copysign(y, x)
 
 
@@ -280,16 +279,22 @@ def far_quarter_f64(x):
     return k, r, (u - r) + v
 
 
-def quarter_f64(x):
-    """Return k, r and c with x = k·π/2 + r + c, |r| <= π/4, for x >= 0 (Cody & Waite 1980)."""
+def near_quarter_f64(x):
+    """Return k, r and c with x = k·π/2 + r + c, |r| <= π/4, for 0 <= x < 4096 (Cody & Waite)."""
     n, k = nearest_f64(x * 0.6366197723675814)
     t, w = x - n * 1.5707963267341256, n * 6.077100506303966e-11
     y = t - w
     w = n * 2.0222662487959506e-21 - ((t - y) - w)
     r = y - w
+    return k, r, (y - r) - w
+
+
+def quarter_f64(x):
+    """Return k, r and c with x = k·π/2 + r + c, |r| <= π/4, for x >= 0."""
+    k, r, c = near_quarter_f64(x)
     fk, fr, fc = far_quarter_f64(x)
     far = x >= 4096.0
-    return fk if far else k, fr + (x - x) if far else r, fc if far else (y - r) - w
+    return fk if far else k, fr + (x - x) if far else r, fc if far else c
 
 
 def sine_f64(r, c):
@@ -309,27 +314,44 @@ def cosine_f64(r, c):
     return w, ((1.0 - w) - 0.5 * z) + (z * z * p - r * c)
 
 
-def sin_f64(x):
-    """Return the sine."""
-    k, r, c = quarter_f64(abs(x))
+def sin_turned_f64(x, k, r, c):
+    """Return the sine of x from its place in a quarter turn."""
     s, t = sine_f64(r, c)
     u, v = cosine_f64(r, c)
     y = u + v if k & 1 else s + t
     return np.copysign(1.0, x) * (-y if k & 2 else y)
 
 
-def cos_f64(x):
-    """Return the cosine."""
-    k, r, c = quarter_f64(abs(x))
+def sin_f64(x):
+    """Return the sine."""
+    return sin_turned_f64(x, *quarter_f64(abs(x)))
+
+
+def near_sin_f64(x):
+    """Return the sine for |x| < 4096."""
+    return sin_turned_f64(x, *near_quarter_f64(abs(x)))
+
+
+def cos_turned_f64(x, k, r, c):
+    """Return the cosine of x from its place in a quarter turn."""
     s, t = sine_f64(r, c)
     u, v = cosine_f64(r, c)
     y = s + t if k & 1 else u + v
     return -y if (k + 1) & 2 else y
 
 
-def tan_f64(x):
-    """Return the tangent: a quotient, and what rounding took from its two terms."""
-    k, r, c = quarter_f64(abs(x))
+def cos_f64(x):
+    """Return the cosine."""
+    return cos_turned_f64(x, *quarter_f64(abs(x)))
+
+
+def near_cos_f64(x):
+    """Return the cosine for |x| < 4096."""
+    return cos_turned_f64(x, *near_quarter_f64(abs(x)))
+
+
+def tan_turned_f64(x, k, r, c):
+    """Return the tangent as a quotient, and what rounding took from its two terms."""
     s, t = sine_f64(r, c)
     u, v = cosine_f64(r, c)
     n, d = s + t, u + v
@@ -339,17 +361,29 @@ def tan_f64(x):
     return np.copysign(1.0, x) * (y + (t - y * v) / u)
 
 
+def tan_f64(x):
+    """Return the tangent."""
+    return tan_turned_f64(x, *quarter_f64(abs(x)))
+
+
+def near_tan_f64(x):
+    """Return the tangent for |x| < 4096."""
+    return tan_turned_f64(x, *near_quarter_f64(abs(x)))
+
+
 def log2_pair_f64(x):
     """Return log2(x) as a sum of two numbers, the first of 26 bits (fdlibm, e_pow.c)."""
     m, k = split_f64(x)
     f, d = m - 1.0, m + 1.0
-    s = f / d
+    v = 1.0 / d
+    s = f * v
     sh, dh = high_f64(s), high_f64(d)
-    sl = ((f - sh * dh) - sh * (m - (dh - 1.0))) / d
+    sl = ((f - sh * dh) - sh * (m - (dh - 1.0))) * v
     z = s * s
-    p = (0.1979644259244434 * z + 0.19885025699703185) * z + 0.2308014418687298
-    p = ((p * z + 0.2727267638363987) * z + 0.3333333378165402) * z + 0.42857142855140323
-    p = (p * z + 0.6000000000000341) * z * z + sl * (sh + s)
+    w = z * z
+    p = (0.19885025699703185 * w + 0.2727267638363987) * w + 0.42857142855140323
+    q = ((0.1979644259244434 * w + 0.2308014418687298) * w + 0.3333333378165402) * w
+    p = (p * z + (q + 0.6000000000000341)) * w + sl * (sh + s)
     t = high_f64(3.0 + sh * sh + p)
     p -= (t - 3.0) - sh * sh
     v = sl * t + s * p
@@ -367,8 +401,7 @@ def power_edges_f64(x, y, p):
     p = p if 0.0 < a < np.inf else (np.inf if (a > 1.0) == (y > 0.0) else 0.0)
     whole, odd = np.rint(y) == y, np.rint(0.5 * y) != 0.5 * y
     p = np.copysign(p, x) if whole and odd else p
-    p = p if whole or x >= 0.0 or a == np.inf or a == 0.0 else np.nan
-    p = p if x == x and y == y else np.nan
+    p = np.nan if (-np.inf < x < 0.0 and not whole) or x != x or y != y else p
     return 1.0 if x == 1.0 or y == 0.0 else p
 
 
@@ -393,7 +426,7 @@ def exp_parts_f32(x):
     r = x - n * 0.6931471805599453
     p = (0.00019845598008303044 * r + 0.001394089380497759) * r + 0.008333390614234203
     p = ((p * r + 0.04166635781295585) * r + 0.166666663622786) * r + 0.5000000044790471
-    return power_of_two_f64(k), r + r * r * p
+    return np.int64((k + 1023) << 52).view(np.float64), r + r * r * p
 
 
 def exp_f32(x):
@@ -443,7 +476,7 @@ def cosh_f32(x):
 
 def log_parts_f32(x):
     """Return k and y with ln(x) = k·ln(2) + y, |y| <= ln(2)/2, for a float64 x > 0."""
-    m, k = normal_split_f64(x)
+    m, k = split_f64(x)
     f = m - 1.0
     p = (0.06725772107203196 * f - 0.11718517453310527) * f + 0.11926088649409808
     p = ((p * f - 0.12401021268367994) * f + 0.14212531455043806) * f - 0.16667915641885891
@@ -530,6 +563,12 @@ def arctan_f32(x):
     return np.copysign(np.float32(1.5707963267948966 - p if a > 1.0 else p), x)
 
 
+def near_quarter_f32(x):
+    """Return k and r with x = k·π/2 + r, |r| <= π/4, for a float64 0 <= x < 4096."""
+    n, k = nearest_f64(x * 0.6366197723675814)
+    return k, (x - n * 1.5707963267341256) - n * 6.077100506303966e-11
+
+
 def quarter_f32(x):
     """Return k and r with x = k·π/2 + r, |r| <= π/4, for a float64 x >= 0.
 
@@ -565,28 +604,55 @@ def cosine_f32(r):
     return 1.0 + z * (p * z - 0.49999999733172884)
 
 
-def sin_f32(x):
-    """Return the sine."""
-    k, r = quarter_f32(np.float64(abs(x)))
+def sin_turned_f32(x, k, r):
+    """Return the sine of x from its place in a quarter turn."""
     y = cosine_f32(r) if k & 1 else sine_f32(r)
     return np.float32(np.copysign(1.0, x) * (-y if k & 2 else y))
 
 
-def cos_f32(x):
-    """Return the cosine."""
-    k, r = quarter_f32(np.float64(abs(x)))
+def sin_f32(x):
+    """Return the sine."""
+    return sin_turned_f32(x, *quarter_f32(np.float64(abs(x))))
+
+
+def near_sin_f32(x):
+    """Return the sine for |x| < 4096."""
+    return sin_turned_f32(x, *near_quarter_f32(np.float64(abs(x))))
+
+
+def cos_turned_f32(x, k, r):
+    """Return the cosine of x from its place in a quarter turn."""
     y = sine_f32(r) if k & 1 else cosine_f32(r)
     return np.float32(-y if (k + 1) & 2 else y)
 
 
-def tan_f32(x):
-    """Return the tangent."""
-    k, r = quarter_f32(np.float64(abs(x)))
+def cos_f32(x):
+    """Return the cosine."""
+    return cos_turned_f32(x, *quarter_f32(np.float64(abs(x))))
+
+
+def near_cos_f32(x):
+    """Return the cosine for |x| < 4096."""
+    return cos_turned_f32(x, *near_quarter_f32(np.float64(abs(x))))
+
+
+def tan_turned_f32(x, k, r):
+    """Return the tangent of x from its place in a quarter turn."""
     s, c = sine_f32(r), cosine_f32(r)
     return np.float32(np.copysign(1.0, x) * ((-c if k & 1 else s) / (s if k & 1 else c)))
 
 
+def tan_f32(x):
+    """Return the tangent."""
+    return tan_turned_f32(x, *quarter_f32(np.float64(abs(x))))
+
+
+def near_tan_f32(x):
+    """Return the tangent for |x| < 4096."""
+    return tan_turned_f32(x, *near_quarter_f32(np.float64(abs(x))))
+
+
 def power_f32(x, y):
     """Return xʸ."""
-    x, y = np.float64(x), np.float64(y)
+    x, y = np.float64(x), min(max(np.float64(y), -1e40), 1e40)
     return np.float32(power_edges_f64(x, y, exp2_f64(y * log2_f64(abs(x)))))

@@ -5,8 +5,8 @@ Done only when lowering, after differentiation and printing, which want the ops 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from math import prod
 
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node, scalar_value
@@ -22,12 +22,21 @@ _LARGEST_LOOP = 32
 """Matrices are multiplied in plain loops if all their sizes but one make at most this."""
 
 
-def expand(graph: Graph) -> Graph:
-    """Return ``graph`` with composite ops written out."""
+def expand(graph: Graph, blas: bool = True) -> Graph:
+    """Return ``graph`` with composite ops written out.
+
+    Args:
+        graph: An optimised graph.
+        blas: Whether larger matrix products are left to BLAS, or all written out as well.
+    """
+    largest = _LARGEST_LOOP if blas else math.inf
 
     def visit(node: Node, _original: Node) -> tuple[Node, str] | None:
-        rule = _RULES.get(node.op.name)
-        result = rule(node) if rule else None
+        if node.op.name == "matmul":
+            result = _matmul(node, largest)
+        else:
+            rule = _RULES.get(node.op.name)
+            result = rule(node) if rule else None
         return None if result is None else (result.node, f"wrote out {node.op.name}")
 
     return rebuild(graph, visit, "expand")
@@ -80,10 +89,10 @@ def _power(node: Node) -> Tensor | None:
     return out if exponent > 0 else 1 / out
 
 
-def _matmul(node: Node) -> Tensor | None:
+def _matmul(node: Node, largest: float) -> Tensor | None:
     """Write products that BLAS does not have, or is slow for, as sums of products."""
     a, b = (Tensor(x) for x in node.inputs)
-    if node.type.is_float and not _is_small(a.shape, b.shape):
+    if node.type.is_float and not _is_small(a.shape, b.shape, largest):
         return None
     if a.ndim > 1 and b.ndim > 1 and a.shape[-1] == 1:
         return a * b
@@ -100,7 +109,7 @@ def _matmul(node: Node) -> Tensor | None:
     return sum_axes(terms, (axis,)).astype(node.type.dtype)
 
 
-def _is_small(a: Shape, b: Shape) -> bool:
+def _is_small(a: Shape, b: Shape, largest: float) -> bool:
     """Return whether a product is of vectors, or an outer one, or too small for a call of BLAS."""
     if len(a) == 1 and len(b) == 1:
         return True
@@ -108,7 +117,7 @@ def _is_small(a: Shape, b: Shape) -> bool:
         return len(a) > 1 and len(b) > 1 and a[-1] == 1
     sizes = {*a, *b}
     known = [size for size in sizes if isinstance(size, int)]
-    return a[-1] == 1 or (len(sizes) - len(known) <= 1 and prod(known) <= _LARGEST_LOOP)
+    return a[-1] == 1 or (len(sizes) - len(known) <= 1 and math.prod(known) <= largest)
 
 
 def _prod_others(node: Node) -> Tensor | None:
@@ -142,7 +151,6 @@ _RULES: dict[str, Callable[[Node], Tensor | None]] = {
     "log_softmax": _log_softmax,
     "logsumexp": _logsumexp,
     "power": _power,
-    "matmul": _matmul,
     "prod_others": _prod_others,
     "stop_gradient": _stop_gradient,
 }

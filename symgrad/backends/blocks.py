@@ -1,0 +1,192 @@
+"""A program run in blocks of rows: each block stays in cache, and blocks run on all cores."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from symgrad.backends.numpy import NumpyProgram
+from symgrad.ir.graph import Graph
+from symgrad.ir.node import Node
+from symgrad.ir.size import Dim, Size, evaluate
+from symgrad.ir.types import FLOAT32, FLOAT64, Array
+from symgrad.passes.split import Split, split
+
+if TYPE_CHECKING:
+    from symgrad.backends.numba import NumbaProgram
+
+_BLOCK = 1 << 18
+"""About how many bytes of arguments and results a block has: what fits into a core's cache."""
+LARGE = 1 << 23
+"""Programs with more bytes than this are worth running in blocks."""
+
+
+class Blocks:
+    """A program whose rows are computed in blocks.
+
+    Attributes:
+        least: From how many rows on this is worth it.
+    """
+
+    def __init__(self, graph: Graph, parts: Split, part: NumbaProgram):
+        self.graph = graph
+        self.parts = parts
+        self.part = part
+        self.rest = NumpyProgram(parts.rest)
+        self.with_rows = [self._has_rows(node) for node in graph.inputs]
+        self.results = [n for n in parts.part.outputs if self._has_rows(n)]
+        self.reductions = parts.part.outputs[len(self.results) :]
+        rows = [n for n in (*graph.inputs, *self.results) if self._has_rows(n)]
+        width = sum(_row_bytes(node) for node in rows)
+        self.block = max(64, _BLOCK // width // 64 * 64)
+        self.least = max(LARGE // width, 2 * self.block)
+
+    def _has_rows(self, node: Node) -> bool:
+        shape = node.type.shape
+        return bool(shape) and str(shape[0]) == self.parts.size
+
+    def __call__(self, *values: Any) -> list[Any]:
+        """Return the outputs for arrays that are as declared; raises for any other."""
+        sizes = self._sizes(values)
+        count = sizes[self.parts.size]
+        with np.errstate(all="ignore"):
+            counts = [
+                node.type.dtype.type(evaluate(dim, sizes))
+                for dim, node in zip(
+                    self.parts.counts, self.parts.part.inputs[len(values) :], strict=True
+                )
+            ]
+        shapes: list[Any] = [evaluate(n.type.shape, sizes) for n in self.results]
+        made = [np.empty(s, n.type.dtype) for s, n in zip(shapes, self.results, strict=True)]
+        self.part.compile()
+        blocks = -(-count // self.block)
+        workers = max(1, min(cores(), blocks))
+        cuts = [min(i * blocks // workers * self.block, count) for i in range(workers + 1)]
+        jobs = [_Job(self, values, counts, made, sizes, *cuts[i : i + 2]) for i in range(workers)]
+        for job in jobs[1:]:
+            job.start()
+        jobs[0].run()
+        for job in jobs[1:]:
+            job.join()
+        totals = [self._joined(i, jobs) for i in range(len(self.reductions))]
+        rest = iter(self.rest.run([*totals, *map(np.asarray, values)], sizes))
+        return [
+            next(rest) if position is None else made[position] for position in self.parts.rows
+        ]
+
+    def _sizes(self, values: Sequence[Any]) -> dict[str, int]:
+        sizes: dict[str, int] = {}
+        for node, value in zip(self.graph.inputs, values, strict=True):
+            for dim, got in zip(node.type.shape, np.shape(value), strict=True):
+                if sizes.setdefault(str(dim), got if isinstance(dim, Size) else dim) != got:
+                    raise ValueError
+        return sizes
+
+    def _joined(self, position: int, jobs: Sequence[_Job]) -> Array:
+        node = self.reductions[position]
+        join = getattr(np, self.parts.joined[position])
+        total = jobs[0].totals[position]
+        for job in jobs[1:]:
+            if job.error is not None:
+                raise job.error
+            total = join(total, job.totals[position])
+        return np.asarray(total, node.type.dtype)
+
+
+class _Job(threading.Thread):
+    """The blocks of one core."""
+
+    def __init__(
+        self,
+        owner: Blocks,
+        values: Sequence[Any],
+        counts: Sequence[Any],
+        made: Sequence[Array],
+        sizes: dict[str, int],
+        start: int,
+        stop: int,
+    ):
+        super().__init__(daemon=True)
+        self.owner = owner
+        self.values = values
+        self.counts = counts
+        self.made = made
+        self.sizes = sizes
+        self.range = start, stop
+        self.totals: list[Any] = []
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Compute the blocks; an error is kept for the caller's thread."""
+        try:
+            with np.errstate(all="ignore"):
+                self._run()
+        except BaseException as error:
+            if threading.current_thread() is not self:
+                raise
+            self.error = error
+
+    def _run(self) -> None:
+        owner = self.owner
+        joins = [getattr(np, name) for name in owner.parts.joined]
+        # Sums of float32 are kept in float64 from block to block, too.
+        wide = [
+            FLOAT64 if n.type.dtype == FLOAT32 and join is np.add else n.type.dtype
+            for n, join in zip(owner.reductions, joins, strict=True)
+        ]
+        temporaries: list[Array] = []
+        rows = 0
+        for start in range(*self.range, owner.block):
+            stop = min(start + owner.block, self.range[1])
+            if stop - start != rows:
+                rows = stop - start
+                temporaries = owner.part.made({**self.sizes, owner.parts.size: rows})
+            values = [
+                value[start:stop] if cut else value
+                for value, cut in zip(self.values, owner.with_rows, strict=True)
+            ]
+            results = [array[start:stop] for array in self.made]
+            found = owner.part.into(*values, *self.counts, *temporaries, *results)
+            if self.totals:
+                self.totals = [
+                    join(total, np.asarray(part, dtype))
+                    for join, total, part, dtype in zip(
+                        joins, self.totals, found, wide, strict=True
+                    )
+                ]
+            else:
+                self.totals = [np.asarray(p, d) for p, d in zip(found, wide, strict=True)]
+
+
+def blocks_for(graph: Graph, constraints: Any) -> Blocks | None:
+    """Return a way to run ``graph`` in blocks of rows, if there is one."""
+    from symgrad.backends.numba import NumbaProgram
+
+    parts = split(graph)
+    if parts is None or any(parts.size in str((c.left, c.right)) for c in constraints):
+        return None
+    given = sum(1 for n in parts.part.outputs if n.type.shape and str(n.type.shape[0]) == parts.size)
+    return Blocks(graph, parts, NumbaProgram(parts.part, given=given))
+
+
+def cores() -> int:
+    """Return how many threads may run: SYMGRAD_NUM_THREADS, else the cores of this process."""
+    chosen = os.environ.get("SYMGRAD_NUM_THREADS", "")
+    if chosen.isdigit() and int(chosen) > 0:
+        return int(chosen)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _row_bytes(node: Node) -> int:
+    """Return about how many bytes one row takes; sizes that are not known count as one."""
+    total = node.type.dtype.itemsize
+    dim: Dim
+    for dim in node.type.shape[1:]:
+        total *= dim if isinstance(dim, int) else 1
+    return max(total, 1)
