@@ -41,9 +41,9 @@ def program_for(
             output is not returned, unless it is a number: that is for the caller to put in place.
     """
     if backend == "numba":
-        from symgrad.backends.numba import LARGEST, NumbaProgram
+        from symgrad.backends.numba import LARGEST_SCALAR, NumbaProgram
 
-        if len(graph) <= LARGEST:
+        if len(graph) <= LARGEST_SCALAR or any(node.type.shape for node in graph.nodes):
             return NumbaProgram(graph, constraints, updates)
     from symgrad.backends.numpy import NumpyProgram
 

@@ -17,6 +17,7 @@ def lowered(
     name: str = "kernel",
     updates: Mapping[Node, Node] | None = None,
     blas: bool = True,
+    fuse: bool = True,
 ) -> Source:
     """Return the loops that compute an optimised graph, as the source of a function.
 
@@ -25,7 +26,8 @@ def lowered(
         name: What the function is called.
         updates: Inputs that are overwritten, each with the output that it then holds.
         blas: Whether larger matrix products are left to BLAS.
+        fuse: Whether values over one index space share a loop.
     """
     expanded = cse(expand(graph, blas))
     moved = dict(zip(graph.outputs, expanded.outputs, strict=True))
-    return emit(expanded, name, {x: moved[n] for x, n in (updates or {}).items()})
+    return emit(expanded, name, {x: moved[n] for x, n in (updates or {}).items()}, fuse)

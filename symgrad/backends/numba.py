@@ -26,11 +26,14 @@ from symgrad.ir.node import Node
 from symgrad.ir.size import Size, evaluate
 from symgrad.ir.types import Array, DType, TensorType
 from symgrad.lower.element import renamed
+from symgrad.lower.outline import kernel_line, outlined
 from symgrad.lower.scalars import OPTIONS
-from symgrad.lower.source import Allocation, Line, Product, Source, function
+from symgrad.lower.source import Source, function
 
 LARGEST = 3000
-"""Programs of more nodes run on the NumPy backend: compiling them would take minutes."""
+"""Programs of more nodes are compiled step by step: one function would take minutes."""
+LARGEST_SCALAR = 15_000
+"""The same for programs of numbers only, where calling steps would take longer than they do."""
 
 HEADER = """import numpy as np
 from numba import njit, types
@@ -66,10 +69,11 @@ class NumbaProgram:
         self.into: Callable[..., Any] = _not_compiled
         self.blocks: Blocks | None = None
         self.searched = bool(self.updates)
+        self.in_steps = len(graph) > LARGEST and any(node.type.shape for node in graph.nodes)
         self.given = given
         self.extra: list[Array] = []
         self.constants: list[Array] = []
-        self.temporaries: list[Allocation] = []
+        self.temporaries: list[Any] = []
         self.scalars = [not node.type.shape for node in graph.inputs]
         self.lock = threading.RLock()
 
@@ -79,12 +83,14 @@ class NumbaProgram:
             if self.kernel is not None:
                 return
             # BLAS has threads of its own, which would stand in the way of several callers.
-            source = lowered(self.graph, updates=self.updates, blas=self.given is None)
+            source = lowered(
+                self.graph,
+                updates=self.updates,
+                blas=self.given is None,
+                fuse=not self.in_steps,
+            )
             try:
-                text = kernel_module(self.graph, source, self.constraints, set(self.updates))
-                if self.given is not None:
-                    text = text.replace("cache=True", "nogil=True, cache=True")
-                module = cache.load(text)
+                module = cache.load(self._text(source))
             except Exception as error:
                 raise errors.BackendError(
                     errors.worded(
@@ -99,7 +105,20 @@ class NumbaProgram:
                 self.into = self._into(source, self.given)
                 return
             self.whole = self._fast(source)
-            self.fast = self.fast or self.whole
+            if not self.in_steps:
+                # A driver checks nothing, so that its arguments must be bound first.
+                self.fast = self.fast or self.whole
+
+    def _text(self, source: Source) -> str:
+        if self.in_steps:
+            return driver_module(self.graph, source)
+        text = kernel_module(self.graph, source, self.constraints, set(self.updates))
+        if self.given is not None:
+            text = text.replace("cache=True", "nogil=True, cache=True")
+        if len(self.graph) > LARGEST:
+            # So many copies of each function would take long to compile.
+            text = text.replace("forceinline=True, **OPTIONS", "**OPTIONS")
+        return text
 
     def made(self, sizes: Mapping[str, int]) -> list[Array]:
         """Return constants and temporaries for these sizes, as the kernel takes them."""
@@ -254,41 +273,52 @@ def kernel_module(
     The kernel takes inputs, constants, temporaries and the arrays for its results, and returns
     the results that are numbers. It may write into the inputs in ``written``.
     """
-    parts = [HEADER, OPTIONS]
+    arguments = _arguments(graph, source)
+    lines = [
+        *source.sizes,
+        *_checks(graph, source, arguments, constraints),
+        *_overlaps(graph, source, written),
+        *(text for line in source.lines for text in kernel_line(line)),
+        *_returned(source),
+    ]
+    signature = ", ".join(signature_type(type_) for _, type_ in arguments)
+    comma = "," if arguments else ""
+    kernel = function("kernel", tuple(name for name, _ in arguments), lines or ["pass"])
+    decorator = f"@njit([({signature}{comma})], pipeline_class=NoAlias, cache=True, **OPTIONS)"
+    return "\n\n".join([*_preamble(source), f"{decorator}\n{kernel}"])
+
+
+def driver_module(graph: Graph, source: Source) -> str:
+    """Return the module of a large program: its steps, equal ones once, and what calls them.
+
+    The kernel is then a plain function of the same arguments. It checks nothing.
+    """
+    names = tuple(name for name, _ in _arguments(graph, source))
+    functions, calls = outlined(source, names)
+    decorator = "@njit(pipeline_class=NoAlias, cache=True, **OPTIONS)"
+    kernel = function("kernel", names, [*source.sizes, *calls, *_returned(source)])
+    return "\n\n".join(
+        [*_preamble(source), *(f"{decorator}\n{text}" for text in functions), kernel]
+    )
+
+
+def _preamble(source: Source) -> list[str]:
     # BLAS takes the place of the written module's plain gemm.
-    parts += [text for name, text in source.helpers.items() if name != "gemm"]
+    helpers = [text for name, text in source.helpers.items() if name != "gemm"]
+    return [HEADER, OPTIONS, *helpers]
+
+
+def _arguments(graph: Graph, source: Source) -> list[tuple[str, TensorType]]:
     types = [node.type for node in graph.inputs]
     types += [TensorType(c.dtype, c.shape) for c in source.constants]
     made = sorted(source.allocations, key=lambda a: a.returned)
     types += [TensorType(a.dtype, a.shape) for a in made]
-    arguments = (*source.arguments, *(a.name for a in made))
+    return list(zip((*source.arguments, *(a.name for a in made)), types, strict=True))
+
+
+def _returned(source: Source) -> list[str]:
     numbers = [result.code for result in source.returned if not result.array]
-    lines = [
-        *source.sizes,
-        *_checks(graph, source, list(zip(arguments, types, strict=True)), constraints),
-        *_overlaps(graph, source, written),
-        *(text for line in source.lines for text in _kernel_line(line)),
-    ]
-    if numbers:
-        lines.append(f"return {', '.join(numbers)}")
-    signature = ", ".join(map(signature_type, types))
-    comma = "," if types else ""
-    parts.append(
-        f"@njit([({signature}{comma})], pipeline_class=NoAlias, cache=True, **OPTIONS)\n"
-        + function("kernel", arguments, lines or ["pass"])
-    )
-    return "\n\n".join(parts)
-
-
-def _kernel_line(line: Line) -> list[str]:
-    """Return a line of the kernel: its arrays are there already, and are filled at most."""
-    match line:
-        case Allocation():
-            return [f"{line.name}[:] = {line.fill}"] if line.fill else []
-        case Product():
-            return [line.blas]
-        case _:
-            return [line]
+    return [f"return {', '.join(numbers)}"] if numbers else []
 
 
 def _checks(

@@ -30,16 +30,22 @@ from symgrad.lower.scope import Scope
 from symgrad.lower.source import INDENT, Allocation, Line, Product, Result, Source
 
 
-def emit(graph: Graph, name: str = "kernel", updates: Mapping[Node, Node] | None = None) -> Source:
+def emit(
+    graph: Graph,
+    name: str = "kernel",
+    updates: Mapping[Node, Node] | None = None,
+    fuse: bool = True,
+) -> Source:
     """Return the source of a function that computes the outputs of an expanded graph.
 
     Args:
         graph: A graph whose composite ops are expanded.
         name: What the function is called.
         updates: Inputs that are overwritten, each with the output that it then holds.
+        fuse: Whether values over one index space share a loop.
     """
     updates = dict(updates or {})
-    plan = schedule(graph, {output: x for x, output in updates.items()})
+    plan = schedule(graph, {output: x for x, output in updates.items()}, fuse)
     return _Emitter(plan, name, updates).source()
 
 
@@ -56,6 +62,7 @@ class _Emitter:
         self.elements = Elements(plan, self.names)
         self.lines: list[Line] = []
         self.steps: list[str] = []
+        self.starts: list[int] = []
         self.constants: list[Node] = []
         self.narrowed: list[tuple[str, str]] = []
 
@@ -87,6 +94,12 @@ class _Emitter:
             helpers=self.elements.helpers,
             constants=tuple(node.attrs["value"] for node in self.constants),
             steps=tuple(self.steps),
+            starts=tuple(self.starts),
+            numbers={
+                name: dtype_code(node.type.dtype)
+                for node, name in names.of.items()
+                if not node.type.shape
+            },
             bytes=self._bytes(),
         )
 
@@ -160,6 +173,7 @@ class _Emitter:
     def _step(self, what: str, members: Sequence[Node]) -> None:
         """Begin a step: a blank line, and a comment with its origin and the user's own line."""
         self.steps.append(what)
+        self.starts.append(len(self.lines))
         origins = dict.fromkeys(
             (node.origin.place, node.origin.text) for node in members if node.origin.text
         )

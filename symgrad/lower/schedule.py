@@ -42,6 +42,8 @@ _INLINE_LIMIT = 8
 """A value used more than once is stored when computing it costs more than this many simple ops."""
 _DEPTH_LIMIT = 60
 """At most this many ops are inlined into one another, so that no recursion runs deep."""
+_SMALL_STEP = 3, 12
+"""The same limits where values share no loops: the steps of layers shall be small and alike."""
 
 
 @dataclass(slots=True)
@@ -88,20 +90,23 @@ class Schedule:
         return _dependencies(node, self.roots, self.sums)
 
 
-def schedule(graph: Graph, updates: Mapping[Node, Node] | None = None) -> Schedule:
+def schedule(
+    graph: Graph, updates: Mapping[Node, Node] | None = None, fuse: bool = True
+) -> Schedule:
     """Return the steps that compute the outputs of ``graph``, whose composite ops are expanded.
 
     Args:
         graph: A graph whose composite ops are expanded.
         updates: Outputs that shall take the memory of an input, each with that input.
+        fuse: Whether values over one index space share a nest.
     """
     updates = dict(updates or {})
     sums = accumulations(graph, updates)
-    roots = _roots(graph, sums)
+    roots = _roots(graph, sums, *((_INLINE_LIMIT, _DEPTH_LIMIT) if fuse else _SMALL_STEP))
     plan = Schedule(graph, [], roots, {}, set(), sums, {})
     late = _after(graph, updates)
     for node in sorted(roots, key=lambda root: (root in late, root.number)):
-        _put(plan, node, updates)
+        _put(plan, node, updates, fuse)
     plan.updates = {n: x for n, x in updates.items() if n in plan.home and _last(plan, n, x)}
     plan.stored = _needed(plan)
     for nest in plan.nests:
@@ -138,7 +143,9 @@ def _after(graph: Graph, updates: Mapping[Node, Node]) -> set[Node]:
     return late
 
 
-def _roots(graph: Graph, sums: Mapping[Node, Accumulation]) -> set[Node]:
+def _roots(
+    graph: Graph, sums: Mapping[Node, Accumulation], limit: int, depth_limit: int
+) -> set[Node]:
     """Return the nodes that are computed as values of their own, not inlined."""
     needed: set[Node] = set(graph.outputs)
     users = consumers(graph.nodes)
@@ -154,21 +161,21 @@ def _roots(graph: Graph, sums: Mapping[Node, Accumulation]) -> set[Node]:
         below = [x for x in node.inputs if x not in roots]
         cost[node] = own + sum(cost.get(x, 0) for x in below)
         depth[node] = 1 + max((depth.get(x, 0) for x in below), default=0)
-        shared = len(users[node]) > 1 and cost[node] > _INLINE_LIMIT
+        shared = len(users[node]) > 1 and cost[node] > limit
         if (
             node in needed
             or node in sums
             or not is_inlined(node)
             or not node.type.shape
             or shared
-            or depth[node] >= _DEPTH_LIMIT
+            or depth[node] >= depth_limit
         ):
             roots.add(node)
     # The product of such a sum is computed as a part of it.
     return roots - {total.product for total in sums.values()}
 
 
-def _put(plan: Schedule, node: Node, updates: Mapping[Node, Node]) -> None:
+def _put(plan: Schedule, node: Node, updates: Mapping[Node, Node], fuse: bool) -> None:
     """Put ``node`` into the first nest that may hold it, or a new one."""
     space = space_of(node)
     fusible = node not in plan.sums and (
@@ -182,7 +189,7 @@ def _put(plan: Schedule, node: Node, updates: Mapping[Node, Node]) -> None:
             earliest = max(earliest, plan.home[x] + (0 if pointwise else 1))
     if node in updates:
         earliest = max(earliest, _readers_done(plan, updates[node], space), _checks_done(plan))
-    if fusible:
+    if fusible and fuse:
         for number in range(earliest, len(plan.nests)):
             if plan.nests[number].fusible and plan.nests[number].space == space:
                 plan.nests[number].members.append(node)

@@ -121,6 +121,8 @@ class Source:
         helpers: The source of each helper function that it calls, by name, in order.
         constants: The large constants, passed as arguments.
         steps: One line per step, for people.
+        starts: The position in ``lines`` at which each step starts.
+        numbers: The dtype, as source, of each variable that holds a number of the graph.
         bytes: How many bytes its temporaries take.
     """
 
@@ -132,6 +134,8 @@ class Source:
     helpers: dict[str, str]
     constants: tuple[Array, ...]
     steps: tuple[str, ...]
+    starts: tuple[int, ...]
+    numbers: dict[str, str]
     bytes: Dim
 
     @property
