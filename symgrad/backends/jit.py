@@ -133,6 +133,21 @@ def gemv(_typing: Any, a: Any, x: Any, y: Any) -> Any:
 
 
 @intrinsic
+def fill(_typing: Any, a: Any, value: Any) -> Any:
+    """Set every element of a contiguous array to a number."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        array = context.make_array(a)(context, builder, values[0])
+        number = context.cast(builder, values[1], signature.args[1], a.dtype)
+        packed = context.get_value_as_data(builder, a.dtype, number)
+        with cgutils.for_range(builder, array.nitems) as loop:
+            builder.store(packed, builder.gep(array.data, [loop.index]))
+        return context.get_dummy_value()
+
+    return types.void(a, value), code
+
+
+@intrinsic
 def overlap(_typing: Any, a: Any, b: Any) -> Any:
     """Return whether two contiguous arrays share memory."""
 

@@ -38,8 +38,12 @@ LARGEST_SCALAR = 15_000
 HEADER = """import numpy as np
 from numba import njit, types
 
-from symgrad.backends.jit import NoAlias, gemm, gemv, overlap
+from symgrad.backends.jit import NoAlias, fill, gemm, gemv, overlap
 """
+
+
+_INSIDE = "no_cpython_wrapper=True, no_cfunc_wrapper=True, "
+"""Helpers are called by kernels only; wrappers for other callers would take time to compile."""
 
 
 class NumbaProgram:
@@ -284,7 +288,7 @@ def kernel_module(
     signature = ", ".join(signature_type(type_) for _, type_ in arguments)
     comma = "," if arguments else ""
     kernel = function("kernel", tuple(name for name, _ in arguments), lines or ["pass"])
-    decorator = f"@njit([({signature}{comma})], pipeline_class=NoAlias, cache=True, **OPTIONS)"
+    decorator = f"@njit([({signature}{comma})], {_kernel_options(source)})"
     return "\n\n".join([*_preamble(source), f"{decorator}\n{kernel}"])
 
 
@@ -295,17 +299,23 @@ def driver_module(graph: Graph, source: Source) -> str:
     """
     names = tuple(name for name, _ in _arguments(graph, source))
     functions, calls = outlined(source, names)
-    decorator = "@njit(pipeline_class=NoAlias, cache=True, **OPTIONS)"
+    decorator = f"@njit({_kernel_options(source)})"
     kernel = function("kernel", names, [*source.sizes, *calls, *_returned(source)])
     return "\n\n".join(
         [*_preamble(source), *(f"{decorator}\n{text}" for text in functions), kernel]
     )
 
 
+def _kernel_options(source: Source) -> str:
+    # Where nothing is allocated, Numba need not count references to arrays.
+    counted = "prod_others" in source.helpers
+    return f"pipeline_class=NoAlias, {'' if counted else '_nrt=False, '}cache=True, **OPTIONS"
+
+
 def _preamble(source: Source) -> list[str]:
     # BLAS takes the place of the written module's plain gemm.
     helpers = [text for name, text in source.helpers.items() if name != "gemm"]
-    return [HEADER, OPTIONS, *helpers]
+    return [HEADER, OPTIONS, *(text.replace("@njit(", f"@njit({_INSIDE}") for text in helpers)]
 
 
 def _arguments(graph: Graph, source: Source) -> list[tuple[str, TensorType]]:

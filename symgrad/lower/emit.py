@@ -64,7 +64,7 @@ class _Emitter:
         self.steps: list[str] = []
         self.starts: list[int] = []
         self.constants: list[Node] = []
-        self.narrowed: list[tuple[str, str]] = []
+        self.narrowed: list[tuple[Node, str]] = []
 
     # The whole function
 
@@ -191,7 +191,10 @@ class _Emitter:
         if not buffer.given:
             self.lines.append(f"{name} = {self.names.of[buffer.owner]}  # takes its place")
         if fill:
-            self.lines.append(f"{name}[:] = {fill}")
+            scope = Scope()
+            here = identity(node.type.shape)
+            scope.store(depth_of(here), f"{self.names.element(node, here)} = {fill}")
+            self._close(scope, node.type.shape)
         return name
 
     def _array(self, name: str, node: Node, dtype: DType, returned: bool, fill: str) -> None:
@@ -245,7 +248,12 @@ class _Emitter:
             scope.store(depth_of(here), f"{self.names.element(node, here)} = {text}")
         self.elements.near = False
         self._close(scope, nest.space)
-        self.lines += [f"{name}[:] = {wide}" for name, wide in self.narrowed]
+        for node, wide in self.narrowed:
+            after = Scope()
+            at = identity(node.type.shape)
+            index = ", ".join(map(self.names.index, at))
+            after.store(depth_of(at), f"{self.names.element(node, at)} = {wide}[{index}]")
+            self._close(after, node.type.shape)
         self.narrowed.clear()
 
     def _can_repeat(self, nest: Nest) -> bool:
@@ -303,7 +311,8 @@ class _Emitter:
         if wide != node.type.dtype:
             name = self.names.fresh(f"{self.names.suggested(node)}_wide")
             self._array(name, node, wide, returned=False, fill=start)
-            self.narrowed.append((self._allocate(node), name))
+            self._allocate(node)
+            self.narrowed.append((node, name))
         else:
             name = self._allocate(node, fill=start)
         target = f"{name}[{', '.join(self.names.index(i) for i in kept)}]"

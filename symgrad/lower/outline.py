@@ -17,7 +17,7 @@ def kernel_line(line: Line) -> list[str]:
     """Return a line of a kernel: its arrays are there already, and are filled at most."""
     match line:
         case Allocation():
-            return [f"{line.name}[:] = {line.fill}"] if line.fill else []
+            return [f"fill({line.name}, {line.fill})"] if line.fill else []
         case Product():
             return [line.blas]
         case _:

@@ -12,6 +12,7 @@ from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node, scalar_value
 from symgrad.ir.size import Shape, product
 from symgrad.ops import elementwise as ew
+from symgrad.ops.contract import matmul
 from symgrad.ops.reduce import max, prod_others, sum_axes
 from symgrad.ops.shape import expand_dims, reshape, transpose
 from symgrad.passes.rebuild import rebuild
@@ -92,10 +93,14 @@ def _power(node: Node) -> Tensor | None:
 def _matmul(node: Node, largest: float) -> Tensor | None:
     """Write products that BLAS does not have, or is slow for, as sums of products."""
     a, b = (Tensor(x) for x in node.inputs)
-    if node.type.is_float and not _is_small(a.shape, b.shape, largest):
-        return None
     if a.ndim > 1 and b.ndim > 1 and a.shape[-1] == 1:
         return a * b
+    if node.type.is_float:
+        if a.ndim > 2 and b.ndim <= 2:
+            # One product of all rows, not one for each matrix of the stack.
+            return reshape(matmul(_rows(a), b), node.type.shape)
+        if not _is_small(a.shape, b.shape, largest):
+            return None
     if node.inputs[0].op.name == "transpose" and a.ndim == 2:
         # The rows of what is transposed lie in one piece: go along them, adding up the products.
         rows = transpose(a, (1, 0))
@@ -107,6 +112,27 @@ def _matmul(node: Node, largest: float) -> Tensor | None:
         terms = left * right
         axis = terms.ndim - (1 if b.ndim == 1 else 2)
     return sum_axes(terms, (axis,)).astype(node.type.dtype)
+
+
+def _sum(node: Node) -> Tensor | None:
+    """Write a sum of products over a stack as one product of all rows: Σ Aᵀ B over the stack."""
+    product_ = node.inputs[0]
+    if product_.op.name != "matmul" or not product_.type.is_float:
+        return None
+    a, b = product_.inputs
+    stack = product_.type.shape[:-2]
+    alike = stack and a.type.shape[:-2] == stack == b.type.shape[:-2]
+    if not alike or a.op.name != "transpose" or node.attrs["axis"] != tuple(range(len(stack))):
+        return None
+    if a.attrs["axes"] != (*range(len(stack)), a.type.ndim - 1, a.type.ndim - 2):
+        return None
+    rows = _rows(Tensor(a.inputs[0]))
+    return matmul(transpose(rows, (1, 0)), _rows(Tensor(b)))
+
+
+def _rows(x: Tensor) -> Tensor:
+    """Return a stack of matrices as one matrix of all their rows."""
+    return reshape(x, (product(x.shape[:-1]), x.shape[-1]))
 
 
 def _is_small(a: Shape, b: Shape, largest: float) -> bool:
@@ -151,6 +177,7 @@ _RULES: dict[str, Callable[[Node], Tensor | None]] = {
     "log_softmax": _log_softmax,
     "logsumexp": _logsumexp,
     "power": _power,
+    "sum": _sum,
     "prod_others": _prod_others,
     "stop_gradient": _stop_gradient,
 }
