@@ -16,6 +16,9 @@ from symgrad.check import Report, check, sample
 from symgrad.cli.load import Loaded, load
 from symgrad.errors import ModelError
 from symgrad.ir.graph import Graph
+from symgrad.ir.size import Dim, evaluate, names_in
+from symgrad.lower.source import Source
+from symgrad.model import Model
 from symgrad.module import Module, beside, model_module
 from symgrad.passes.pipeline import NAMES, NODES_REMOVED, optimize
 from symgrad.pretty import pretty
@@ -87,6 +90,7 @@ def _facts(loaded: Loaded, options: argparse.Namespace) -> dict[str, Any]:
             ],
         },
         "kernels": list(source.steps),
+        "memory": _memory(source, model),
         "check": {**_checked(report), "backend": options.backend, "backend_error": worst},
         "module": _written(module, output),
     }
@@ -129,6 +133,24 @@ def _agreement(loaded: Loaded, options: argparse.Namespace) -> float:
     return worst
 
 
+def _memory(source: Source, model: Model) -> dict[str, Any]:
+    """Return how many bytes a call takes, as polynomials in the named sizes."""
+    peak: Dim = 0
+    for dim in source.memory.values():
+        peak = peak + dim
+    known = {
+        str(dim): got
+        for name, array in model.data.items()
+        for dim, got in zip(model.inputs[name].shape, array.shape, strict=True)
+    }
+    at_data = evaluate(peak, known) if names_in(peak) <= known.keys() else None
+    return {
+        **{kind: str(dim) for kind, dim in source.memory.items()},
+        "peak": str(peak),
+        "peak_for_data": at_data,
+    }
+
+
 def _checked(report: Report) -> dict[str, Any]:
     return {
         "data": report.data,
@@ -159,6 +181,7 @@ def _summary(facts: dict[str, Any]) -> Iterator[str]:
     yield from _pass_lines(facts["passes"])
     yield f"\nKernels: {len(facts['kernels'])} steps"
     yield from (f"  {i:>2}  {step}" for i, step in enumerate(facts["kernels"], start=1))
+    yield from _memory_lines(facts["memory"])
     yield from _check_lines(facts["check"])
     module = facts["module"]
     yield f"\nWrote {' and '.join(module['files'])} ({module['lines']} lines)"
@@ -173,6 +196,15 @@ def _pass_lines(passes: dict[str, Any]) -> Iterator[str]:
             yield f"  {stage:<16}{-passes['removed'].get(stage, 0):+d} nodes"
         count = f" ×{entry['count']}" if entry["count"] > 1 else ""
         yield f"    {entry['action']}{count}  ({', '.join(entry['at'])})"
+
+
+def _memory_lines(memory: dict[str, Any]) -> Iterator[str]:
+    yield "\nMemory, in bytes"
+    for kind in ("arguments", "temporaries", "results"):
+        yield f"  {kind:<12}{memory[kind]}"
+    peak = memory["peak_for_data"]
+    at = "" if peak is None else f"  ({peak:,} for the model's data)"
+    yield f"  {'peak':<12}{memory['peak']}{at}"
 
 
 def _check_lines(report: dict[str, Any]) -> Iterator[str]:

@@ -100,7 +100,7 @@ class _Emitter:
                 for node, name in names.of.items()
                 if not node.type.shape
             },
-            bytes=self._bytes(),
+            memory=self._memory(),
         )
 
     def _copied_updates(self) -> None:
@@ -138,12 +138,19 @@ class _Emitter:
         scope.store(depth_of(here), f"{into}[{at}] = {text}")
         self._close(scope, node.type.shape)
 
-    def _bytes(self) -> Dim:
-        total: Dim = 0
+    def _memory(self) -> dict[str, Dim]:
+        found: dict[str, Dim] = {"arguments": 0, "temporaries": 0, "results": 0}
+
+        def add(kind: str, dtype: DType, shape: Shape) -> None:
+            found[kind] = found[kind] + multiply(product(shape), dtype.itemsize)
+
+        for node in (*self.graph.inputs, *self.constants):
+            add("arguments", node.type.dtype, node.type.shape)
         for line in self.lines:
-            if isinstance(line, Allocation) and not line.returned:
-                total = total + multiply(product(line.shape), line.dtype.itemsize)
-        return total
+            if isinstance(line, Allocation):
+                kind = "results" if line.returned else "temporaries"
+                add(kind, line.dtype, line.shape)
+        return found
 
     # Steps
 

@@ -123,7 +123,7 @@ class Source:
         steps: One line per step, for people.
         starts: The position in ``lines`` at which each step starts.
         numbers: The dtype, as source, of each variable that holds a number of the graph.
-        bytes: How many bytes its temporaries take.
+        memory: How many bytes its arguments, temporaries and results take.
     """
 
     name: str
@@ -136,7 +136,7 @@ class Source:
     steps: tuple[str, ...]
     starts: tuple[int, ...]
     numbers: dict[str, str]
-    bytes: Dim
+    memory: dict[str, Dim]
 
     @property
     def body(self) -> str:
