@@ -32,6 +32,8 @@ from symgrad.lower.source import Source, function
 
 LARGEST = 3000
 """Programs of more nodes are compiled step by step: one function would take minutes."""
+MOST_STEPS = 20
+"""Programs of more steps than this are compiled step by step as well, but with joined loops."""
 LARGEST_SCALAR = 15_000
 """The same for programs of numbers only, where calling steps would take longer than they do."""
 
@@ -93,6 +95,8 @@ class NumbaProgram:
                 blas=self.given is None,
                 fuse=not self.in_steps,
             )
+            if self.given is None and len(source.steps) > MOST_STEPS:
+                self.in_steps = any(node.type.shape for node in self.graph.nodes)
             try:
                 module = cache.load(self._text(source))
             except Exception as error:

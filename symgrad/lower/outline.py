@@ -21,7 +21,8 @@ def kernel_line(line: Line) -> list[str]:
         case Product():
             return [line.blas]
         case _:
-            return [line]
+            # Comments name lines of the model: a kernel is the same wherever its model stands.
+            return [] if line.startswith("#") else [line]
 
 
 def outlined(source: Source, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -61,7 +62,7 @@ class _Outliner:
         ends = [*self.source.starts[1:], len(self.source.lines)]
         for start, end in zip(self.source.starts, ends, strict=True):
             lines = [t for line in self.source.lines[start:end] for t in kernel_line(line)]
-            yield [line for line in lines if line and not line.startswith("#")]
+            yield [line for line in lines if line]
 
     def _step(self, lines: list[str], later: set[str]) -> None:
         body = []

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Iterator
 from functools import cache
 
 from symgrad.ir.node import Node
@@ -124,12 +123,11 @@ def dtype_code(dtype: DType) -> str:
     return "np.bool_" if dtype.kind == "b" else f"np.{dtype.name}"
 
 
-def helper_names() -> Iterator[str]:
-    """Yield the name of every function that generated code may call."""
-    yield from LIBRARY
-    yield from _vector_sources()
-    for name in HELPERS:
-        yield from (_typed(name, dtype) for dtype in (FLOAT32, FLOAT64))
+@cache
+def helper_names() -> frozenset[str]:
+    """Return the name of every function that generated code may call."""
+    own = {_typed(name, dtype) for name in HELPERS for dtype in (FLOAT32, FLOAT64)}
+    return frozenset({*LIBRARY, *_vector_sources(), *own})
 
 
 def function_name(name: str, dtype: DType) -> str:
@@ -175,8 +173,8 @@ def scalar_code(node: Node, operands: list[str]) -> str:
 
 def called_helpers(text: str) -> list[str]:
     """Return the names of the helper functions that an expression calls."""
-    known = set(helper_names())
-    return [name for name in re.findall(r"(?<![\w.])(\w+)\(", text) if name in known]
+    names = re.findall(r"(?<![\w.])(\w+)\(", text)
+    return [name for name in names if name in helper_names()]
 
 
 def near_name(name: str, dtype: DType) -> str:
@@ -207,8 +205,9 @@ def _called(template: str, dtype: DType) -> str:
 def _vector_sources() -> dict[str, str]:
     """Return the source of each function of `vectormath`, by name."""
     text = inspect.getsource(vectormath)
+    lines = text.splitlines()
     return {
-        item.name: (ast.get_source_segment(text, item) or "") + "\n"
+        item.name: "\n".join(lines[item.lineno - 1 : item.end_lineno]) + "\n"
         for item in ast.parse(text).body
         if isinstance(item, ast.FunctionDef)
     }
