@@ -74,9 +74,7 @@ class Blocks:
             job.join()
         totals = [self._joined(i, jobs) for i in range(len(self.reductions))]
         rest = iter(self.rest.run([*totals, *map(np.asarray, values)], sizes))
-        return [
-            next(rest) if position is None else made[position] for position in self.parts.rows
-        ]
+        return [next(rest) if position is None else made[position] for position in self.parts.rows]
 
     def _sizes(self, values: Sequence[Any]) -> dict[str, int]:
         sizes: dict[str, int] = {}
@@ -169,8 +167,8 @@ def blocks_for(graph: Graph, constraints: Any) -> Blocks | None:
     parts = split(graph)
     if parts is None or any(parts.size in str((c.left, c.right)) for c in constraints):
         return None
-    given = sum(1 for n in parts.part.outputs if n.type.shape and str(n.type.shape[0]) == parts.size)
-    return Blocks(graph, parts, NumbaProgram(parts.part, given=given))
+    leading = [str(node.type.shape[0]) for node in parts.part.outputs if node.type.shape]
+    return Blocks(graph, parts, NumbaProgram(parts.part, given=leading.count(parts.size)))
 
 
 def cores() -> int:

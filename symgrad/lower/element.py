@@ -13,6 +13,7 @@ from symgrad.ir.names import cotangents, identifier, value_names
 from symgrad.ir.node import Node, scalar_value
 from symgrad.ir.size import Dim, Shape, Size, names_in
 from symgrad.ir.types import FLOAT64, DType
+from symgrad.lower import vectormath
 from symgrad.lower.access import (
     VIEWS,
     Index,
@@ -22,7 +23,6 @@ from symgrad.lower.access import (
     reads,
     within,
 )
-from symgrad.lower import vectormath
 from symgrad.lower.scalars import (
     NEAR,
     called_helpers,

@@ -140,42 +140,45 @@ def _is_new_axis(node: Node) -> bool:
 
 def _row_kind(node: Node, size: Size, kinds: Mapping[Node, str]) -> str | None:
     """Return the kind of a node with at least one input that has rows."""
-    shape = node.type.shape
-    x = node.inputs[0]
     name = node.op.name
-    keeps = bool(shape) and shape[0] == size
     if name == "matmul":
         return _product_kind(node, kinds)
     if any(kinds[x] == _TURNED for x in node.inputs):
         return None
+    if name in _JOINED and 0 in node.attrs["axis"]:
+        return _PART
+    first = kinds[node.inputs[0]]
+    if name == "scatter_add":
+        return _PART if first == _ROW and node.attrs["axis"] == 0 else None
+    if name == "transpose":
+        return _TURNED if node.attrs["axes"] == (1, 0) else None
+    keeps = bool(node.type.shape) and node.type.shape[0] == size
+    return _ROW if keeps and _goes_by_row(node, kinds) else None
+
+
+def _goes_by_row(node: Node, kinds: Mapping[Node, str]) -> bool:
+    """Return whether each row of a value follows from the same row of its inputs."""
+    x, attrs = node.inputs[0], node.attrs
     if node.op.elementwise:
-        whole = all(
+        return all(
             y.type.ndim == node.type.ndim if kinds[y] == _ROW else _is_shared_by_rows(y, node)
             for y in node.inputs
         )
-        return _ROW if keeps and whole else None
-    if name in _JOINED or name in ("softmax", "log_softmax", "logsumexp"):
-        if 0 not in node.attrs["axis"]:
-            return _ROW
-        return _PART if name in _JOINED else None
-    if name == "transpose":
-        return _TURNED if node.attrs["axes"] == (1, 0) else None
-    if name in ("expand_dims", "squeeze"):
-        return _ROW if 0 not in node.attrs["axes"] else None
-    if name == "slice":
-        whole_rows = (node.attrs["start"][0], node.attrs["step"][0]) == (0, 1)
-        return _ROW if keeps and whole_rows else None
-    if name in ("broadcast_to", "one_hot", "pick"):
-        return _ROW if keeps and kinds[x] == _ROW and _aligned(node, x) else None
-    if name == "gather":
-        return _ROW if keeps and kinds[x] == _SHARED and node.attrs["axis"] == 0 else None
-    if name == "scatter_add":
-        return _PART if kinds[x] == _ROW and node.attrs["axis"] == 0 else None
-    return None
-
-
-def _aligned(node: Node, x: Node) -> bool:
-    return node.op.name != "broadcast_to" or x.type.ndim == node.type.ndim
+    match node.op.name:
+        case "sum" | "max" | "min" | "prod" | "softmax" | "log_softmax" | "logsumexp":
+            return 0 not in attrs["axis"]
+        case "expand_dims" | "squeeze":
+            return 0 not in attrs["axes"]
+        case "slice":
+            return bool(attrs["start"][0] == 0 and attrs["step"][0] == 1)
+        case "broadcast_to":
+            return kinds[x] == _ROW and x.type.ndim == node.type.ndim
+        case "one_hot" | "pick":
+            return kinds[x] == _ROW
+        case "gather":
+            return kinds[x] == _SHARED and attrs["axis"] == 0
+        case _:
+            return False
 
 
 def _is_shared_by_rows(y: Node, node: Node) -> bool:
