@@ -1,0 +1,1 @@
+"""symgrad against other libraries: the same answers, checked, then timed side by side."""
