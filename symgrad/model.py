@@ -242,15 +242,23 @@ class Training:
                     f"Model.compile: the learning rate and an input are called {tensor.node.name!r}"
                 )
         self._names = tuple(self.inputs)
-        count = tensor_of("step", (), "float64")
-        held, arrays, new = _updates(model, optimizer, start, self.state, count)
+        taken = {*model.inputs, *model.parameters, *self.inputs}
+        count = tensor_of(_unused("step", taken), (), "float64")
+        held, arrays, new = _updates(model, optimizer, start, self.state, count, taken)
         self._arrays = arrays
         original = Graph([*self.inputs.values(), count, *held], [model.loss, *new])
         self.graph = optimize(original, without=without)
-        pairs = zip(held, self.graph.outputs[1:], strict=True)
+        loss, *replacing = self.graph.outputs
+        if loss in replacing:
+            # It is returned as well, and not only written over what it replaces.
+            from symgrad.backends.lowered import copied
+
+            self.graph = self.graph.replaced([copied(loss), *replacing])
+        pairs = zip(held, replacing, strict=True)
         updates = {tensor.node: output for tensor, output in pairs}
         self.signature = Signature(original)
-        self._numbers = [array for array in arrays if not array.shape]
+        # What is updated has an address: a number is seen as an array of one element.
+        self._views = [array if array.shape else array.reshape(1) for array in arrays]
         self.program = program_for(self.graph, backend, self.signature.constraints, updates)
 
     def __call__(self, **values: Any) -> Any:
@@ -262,27 +270,18 @@ class Training:
         """
         step = float(self.steps + 1)
         fast = self.program.fast
-        results: Any = None
+        loss: Any = None
         if fast is not None and len(values) == len(self._names):
             try:
                 given = [values[name] for name in self._names]
-                results = fast(*given, step, *self._held())
+                loss = fast(*given, step, *self._views)
             except Exception:
                 # Not as it should be: convert what can be converted, and say what cannot.
-                results = None
-        if results is None:
-            results = self._careful(values, step)
+                loss = None
+        if loss is None:
+            loss = self._careful(values, step)
         self.steps += 1
-        if not self._numbers:
-            return results
-        for array, value in zip(self._numbers, results[1:], strict=True):
-            array[...] = value
-        return results[0]
-
-    def _held(self) -> list[Any]:
-        if not self._numbers:
-            return self._arrays
-        return [array if array.shape else array[()] for array in self._arrays]
+        return loss
 
     def _careful(self, values: Mapping[str, Any], step: float) -> Any:
         given = named_in_order(self._names, values)
@@ -291,8 +290,7 @@ class Training:
             # What is updated in place must not be read as data at the same time.
             if any(np.may_share_memory(arrays[i], array) for array in self._arrays):
                 arrays[i] = arrays[i].copy()
-        results = self.program.run(arrays, sizes)
-        return results if len(results) > 1 else results[0]
+        return self.program.run(arrays, sizes)[0]
 
     def __repr__(self) -> str:
         return f"<Training: {', '.join(self._names)} -> loss; {self.steps} steps made>"
@@ -319,6 +317,7 @@ def _updates(
     start: Mapping[str, Array],
     state: Mapping[str, Mapping[str, Array]],
     step: Tensor,
+    taken: set[str],
 ) -> tuple[list[Tensor], list[Array], list[Tensor]]:
     """Return the tensors that a step replaces, their arrays, and what replaces them."""
     held: list[Tensor] = []
@@ -340,14 +339,21 @@ def _updates(
     return held, arrays, new
 
 
+def _unused(name: str, taken: set[str]) -> str:
+    """Return a name like ``name`` that nothing has, and take it."""
+    while name in taken:
+        name += "'"
+    taken.add(name)
+    return name
+
+
 def _checked(value: Any, like: Tensor) -> Tensor:
-    own = isinstance(value, Tensor) and (value.node is like.node or not value.node.is_input)
-    if not own or value.type != like.type:
+    if not isinstance(value, Tensor) or value.type != like.type:
         raise errors.ArgumentError(
             f"the update rule must return a new value of {like.node.name}, {like.type}; "
             f"got {value!r}"
         )
-    return like if value.node is like.node else Tensor(value.node)
+    return value
 
 
 def _several(result: Any) -> tuple[Array, ...]:

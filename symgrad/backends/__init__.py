@@ -37,8 +37,8 @@ def program_for(
         graph: An optimised graph.
         backend: "numba" or "numpy".
         constraints: Relations between named sizes that a call must satisfy.
-        updates: Inputs that are overwritten, each with the output that it then holds. Such an
-            output is not returned, unless it is a number: that is for the caller to put in place.
+        updates: Inputs that are overwritten, each with the output that it then holds, which is
+            not returned. A number that is updated is given as an array of one element.
     """
     if backend == "numba":
         from symgrad.backends.numba import LARGEST_SCALAR, NumbaProgram

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from symgrad.backends.numpy import NumpyProgram
+from symgrad.ir.call import Constraint
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node
 from symgrad.ir.size import Dim, Size, evaluate
@@ -32,8 +33,11 @@ class Blocks:
         least: From how many rows on this is worth it.
     """
 
-    def __init__(self, graph: Graph, parts: Split, part: NumbaProgram):
+    def __init__(
+        self, graph: Graph, parts: Split, part: NumbaProgram, constraints: Sequence[Constraint]
+    ):
         self.graph = graph
+        self.constraints = constraints
         self.parts = parts
         self.part = part
         self.rest = NumpyProgram(parts.rest)
@@ -52,6 +56,8 @@ class Blocks:
     def __call__(self, *values: Any) -> list[Any]:
         """Return the outputs for arrays that are as declared; raises for any other."""
         sizes = self._sizes(values)
+        if not all(c.holds(sizes) for c in self.constraints):
+            raise ValueError
         count = sizes[self.parts.size]
         with np.errstate(all="ignore"):
             counts = [
@@ -72,9 +78,22 @@ class Blocks:
         jobs[0].run()
         for job in jobs[1:]:
             job.join()
-        totals = [self._joined(i, jobs) for i in range(len(self.reductions))]
-        rest = iter(self.rest.run([*totals, *map(np.asarray, values)], sizes))
-        return [next(rest) if position is None else made[position] for position in self.parts.rows]
+        with np.errstate(all="ignore"):
+            totals = [self._joined(i, jobs) for i in range(len(self.reductions))]
+        # The kernel has converted the numbers for itself; the reference takes arrays.
+        arrays = [
+            np.asarray(value, node.type.dtype)
+            for value, node in zip(values, self.graph.inputs, strict=True)
+        ]
+        rest = iter(self.rest.run([*totals, *arrays], sizes))
+        results: list[Any] = []
+        for i, position in enumerate(self.parts.rows):
+            if position is None:
+                results.append(next(rest))
+            else:
+                again = position in self.parts.rows[:i]
+                results.append(made[position].copy() if again else made[position])
+        return results
 
     def _sizes(self, values: Sequence[Any]) -> dict[str, int]:
         sizes: dict[str, int] = {}
@@ -160,15 +179,17 @@ class _Job(threading.Thread):
                 self.totals = [np.asarray(p, d) for p, d in zip(found, wide, strict=True)]
 
 
-def blocks_for(graph: Graph, constraints: Any) -> Blocks | None:
+def blocks_for(graph: Graph, constraints: Sequence[Constraint]) -> Blocks | None:
     """Return a way to run ``graph`` in blocks of rows, if there is one."""
     from symgrad.backends.numba import NumbaProgram
 
     parts = split(graph)
-    if parts is None or any(parts.size in str((c.left, c.right)) for c in constraints):
+    if parts is None:
         return None
     leading = [str(node.type.shape[0]) for node in parts.part.outputs if node.type.shape]
-    return Blocks(graph, parts, NumbaProgram(parts.part, given=leading.count(parts.size)))
+    return Blocks(
+        graph, parts, NumbaProgram(parts.part, given=leading.count(parts.size)), constraints
+    )
 
 
 def cores() -> int:

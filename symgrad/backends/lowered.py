@@ -10,6 +10,7 @@ from symgrad.lower.emit import emit
 from symgrad.lower.source import Source
 from symgrad.passes.cse import cse
 from symgrad.passes.expand import expand
+from symgrad.tensor import Tensor, constant
 
 
 def lowered(
@@ -30,4 +31,19 @@ def lowered(
     """
     expanded = cse(expand(graph, blas))
     moved = dict(zip(graph.outputs, expanded.outputs, strict=True))
-    return emit(expanded, name, {x: moved[n] for x, n in (updates or {}).items()}, fuse)
+    replaced = {x: moved[n] for x, n in (updates or {}).items()}
+    # A view is not memory of its own.
+    own = {n: copied(n) for x, n in replaced.items() if _is_view(n) and n is not x}
+    if own:
+        expanded = expanded.replaced([own.get(n, n) for n in expanded.outputs])
+    return emit(expanded, name, {x: own.get(n, n) for x, n in replaced.items()}, fuse)
+
+
+def _is_view(node: Node) -> bool:
+    return node.op.name in ("input", "reshape")
+
+
+def copied(node: Node) -> Node:
+    """Return the same values as a node that is computed: they get memory of their own."""
+    x = Tensor(node)
+    return (x * constant(1, x.dtype)).node

@@ -34,7 +34,7 @@ LARGEST = 3000
 """Programs of more nodes are compiled step by step: one function would take minutes."""
 MOST_STEPS = 20
 """Programs of more steps than this are compiled step by step as well, but with joined loops."""
-LARGEST_SCALAR = 15_000
+LARGEST_SCALAR = 8_000
 """The same for programs of numbers only, where calling steps would take longer than they do."""
 
 HEADER = """import numpy as np
@@ -80,7 +80,7 @@ class NumbaProgram:
         self.extra: list[Array] = []
         self.constants: list[Array] = []
         self.temporaries: list[Any] = []
-        self.scalars = [not node.type.shape for node in graph.inputs]
+        self.scalars = [not n.type.shape and n not in self.updates for n in graph.inputs]
         self.lock = threading.RLock()
 
     def compile(self) -> None:
@@ -159,16 +159,22 @@ class NumbaProgram:
     ) -> Callable[..., Any]:
         """Write the Python function that calls the kernel."""
         space: dict[str, Any] = {"kernel": self.kernel, "extra": self.extra, "empty": np.empty}
-        sizes: dict[str, str] = {}
+        space["ndarray"] = np.ndarray
+        sizes = {
+            str(dim): f"{name}.shape[{axis}]"
+            for name, node in zip(names, self.graph.inputs, strict=True)
+            for axis, dim in enumerate(node.type.shape)
+            if isinstance(dim, Size)
+        }
         lines = []
         for name, node in zip(names, self.graph.inputs, strict=True):
             # Numba converts numbers, and a narrowing conversion may lose the value.
-            if not node.type.shape and node.type.dtype != np.float64:
+            if node.type.shape or node in self.updates:
+                continue
+            lines.append(f"    if {name}.__class__ is ndarray: {name} = {name}[()]")
+            if node.type.dtype != np.float64:
                 kind = self._dtype(space, node.type.dtype)
                 lines.append(f"    if type({name}) is not {kind}: raise TypeError")
-            for axis, dim in enumerate(node.type.shape):
-                if isinstance(dim, Size):
-                    sizes.setdefault(str(dim), f"{name}.shape[{axis}]")
         made = [a for a in source.allocations if a.returned]
         passed = {result.array for result in source.returned[:given]}
         for allocation in made:
@@ -194,7 +200,7 @@ class NumbaProgram:
     ) -> list[str]:
         """Return expressions for what a call returns: arrays, views of them, typed numbers."""
         overwriting = set(self.updates.values())
-        nodes = [n for n in self.graph.outputs if n not in overwriting or not n.type.shape]
+        nodes = [n for n in self.graph.outputs if n not in overwriting]
         shapes = {a.name: a.shape for a in source.allocations}
         numbers = sum(not result.array for result in source.returned)
         found: list[str] = []
@@ -218,7 +224,7 @@ class NumbaProgram:
     def run(self, arrays: Sequence[Array], sizes: Mapping[str, int]) -> list[Any]:
         """Return fresh outputs."""
         values = [
-            array[()] if scalar else writable(array)
+            array[()] if scalar else writable(array) if array.shape else array.reshape(1)
             for array, scalar in zip(arrays, self.scalars, strict=True)
         ]
         if not self.searched and sum(array.nbytes for array in arrays) > LARGE:
@@ -281,7 +287,7 @@ def kernel_module(
     The kernel takes inputs, constants, temporaries and the arrays for its results, and returns
     the results that are numbers. It may write into the inputs in ``written``.
     """
-    arguments = _arguments(graph, source)
+    arguments = _arguments(graph, source, written)
     lines = [
         *source.sizes,
         *_checks(graph, source, arguments, constraints),
@@ -322,8 +328,14 @@ def _preamble(source: Source) -> list[str]:
     return [HEADER, OPTIONS, *(text.replace("@njit(", f"@njit({_INSIDE}") for text in helpers)]
 
 
-def _arguments(graph: Graph, source: Source) -> list[tuple[str, TensorType]]:
-    types = [node.type for node in graph.inputs]
+def _arguments(
+    graph: Graph, source: Source, written: Set[Node] = frozenset()
+) -> list[tuple[str, TensorType]]:
+    types = [
+        # A number that is updated comes as an array of one element.
+        TensorType(node.type.dtype, (1,)) if node in written and not node.type.shape else node.type
+        for node in graph.inputs
+    ]
     types += [TensorType(c.dtype, c.shape) for c in source.constants]
     made = sorted(source.allocations, key=lambda a: a.returned)
     types += [TensorType(a.dtype, a.shape) for a in made]

@@ -32,7 +32,6 @@ class NumpyProgram:
         self.updated = [
             (graph.inputs.index(x), graph.outputs.index(node))
             for x, node in (updates or {}).items()
-            if x.type.shape
         ]
         self.steps = [
             (i, node, [position[x] for x in node.inputs])

@@ -143,12 +143,11 @@ def _memory(source: Source, model: Model) -> dict[str, Any]:
         for name, array in model.data.items()
         for dim, got in zip(model.inputs[name].shape, array.shape, strict=True)
     }
-    at_data = evaluate(peak, known) if names_in(peak) <= known.keys() else None
-    return {
-        **{kind: str(dim) for kind, dim in source.memory.items()},
-        "peak": str(peak),
-        "peak_for_data": at_data,
-    }
+    facts: dict[str, Any] = {kind: str(dim) for kind, dim in source.memory.items()}
+    facts["peak"] = str(peak)
+    if names_in(peak) <= known.keys():
+        facts["peak_for_data"] = evaluate(peak, known)
+    return facts
 
 
 def _checked(report: Report) -> dict[str, Any]:
@@ -202,8 +201,7 @@ def _memory_lines(memory: dict[str, Any]) -> Iterator[str]:
     yield "\nMemory, in bytes"
     for kind in ("arguments", "temporaries", "results"):
         yield f"  {kind:<12}{memory[kind]}"
-    peak = memory["peak_for_data"]
-    at = "" if peak is None else f"  ({peak:,} for the model's data)"
+    at = f"  ({memory['peak_for_data']} for the model's data)" if "peak_for_data" in memory else ""
     yield f"  {'peak':<12}{memory['peak']}{at}"
 
 

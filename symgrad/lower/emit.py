@@ -73,7 +73,12 @@ class _Emitter:
         arguments = [names.of[node] for node in self.graph.inputs]
         sizes = names.read_sizes(self.graph)
         for node, replaced in self.plan.updates.items():
-            names.of[node] = names.of[replaced]
+            if node.type.shape:
+                names.of[node] = names.of[replaced]
+        for replaced in self.updates:
+            if not replaced.type.shape:
+                # A number that is updated comes as an array of one element.
+                names.of[replaced] += "[0]"
         whole = {x for node in self.graph.nodes for x in read_whole(node)}
         for node in self.graph.nodes:
             if node.op.name != "constant" or not node.type.shape:
@@ -106,14 +111,20 @@ class _Emitter:
     def _copied_updates(self) -> None:
         """Copy what could not be computed in place: something reads the old value until the end."""
         for replaced, node in self.updates.items():
-            if node.type.shape and self.plan.updates.get(node) is not replaced:
-                self._copy(node, self.names.of[replaced])
+            into = self.names.of[replaced]
+            if node is replaced:
+                continue
+            if not node.type.shape:
+                text, _ = self.elements.read(Scope(), node, ())
+                self.lines.append(f"{into} = {text}")
+            elif self.plan.updates.get(node) is not replaced:
+                self._copy(node, into)
 
     def _returned(self) -> Iterator[Result]:
         seen: set[int] = set()
         overwriting = set(self.updates.values())
         for node in self.graph.outputs:
-            if node in overwriting and node.type.shape:
+            if node in overwriting:
                 continue
             if not node.type.shape:
                 yield Result(self.elements.read(Scope(), node, ())[0])

@@ -239,14 +239,18 @@ def _computed_in(plan: Schedule, member: Node) -> Iterator[Node]:
 
 
 def _last(plan: Schedule, node: Node, replaced: Node) -> bool:
-    """Return whether nothing reads ``replaced`` after ``node`` is written over it."""
+    """Return whether nothing reads ``replaced`` after an element of ``node`` is written over it."""
     own = plan.home[node]
     here = identity(space_of(node))
     for reader, number in plan.home.items():
-        if number > own or (number == own and reader is not node):
-            for x, at in plan.reads(reader):
-                if x is replaced and (number > own or at != here):
-                    return False
+        if number < own:
+            continue
+        places = [at for x, at in plan.reads(reader) if x is replaced]
+        if reader is node and node in plan.sums and plan.sums[node].base is replaced:
+            # BLAS adds to what is there; the factors of the product are another matter.
+            places.remove(None)
+        if places and (number > own or any(at != here for at in places)):
+            return False
     return node.type == replaced.type
 
 

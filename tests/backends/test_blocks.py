@@ -1,0 +1,411 @@
+"""Programs run in blocks of rows: the values, the errors, and what cannot be run so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import symgrad as sg
+from symgrad import errors
+from symgrad.backends import blocks, numba
+from symgrad.compile import Compiled
+from symgrad.ir.graph import Graph
+from symgrad.ir.types import Array
+from symgrad.passes.split import split
+from symgrad.tensor import Tensor
+from tests.numeric import assert_close
+
+Build = Callable[[], tuple[list[Tensor], list[Tensor]]]
+ROWS = 64
+"""How many rows a block has here: the fewest there are."""
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "_BLOCK", 1)
+    monkeypatch.setattr(blocks, "LARGE", 1)
+    monkeypatch.setattr(numba, "LARGE", 1)
+    monkeypatch.setenv("SYMGRAD_NUM_THREADS", "2")
+
+
+def logistic() -> tuple[list[Tensor], list[Tensor]]:
+    X, y, w, b = sg.matrix("X", ("n", 5)), sg.vector("y", "n"), sg.vector("w", 5), sg.scalar("b")
+    z = X @ w + b
+    loss = sg.mean(np.log(1 + np.exp(z)) - y * z)
+    return [X, y, w, b], [loss, *sg.grad(loss, [w, b])]
+
+
+def least_squares() -> tuple[list[Tensor], list[Tensor]]:
+    X, Y, W = sg.matrix("X", ("n", 4)), sg.matrix("Y", ("n", 3)), sg.matrix("W", (4, 3))
+    loss = sg.mean((X @ W - Y) ** 2) + 0.1 * sg.sum(W**2)
+    return [X, Y, W], [loss, sg.grad(loss, W), X @ W - Y]
+
+
+def softmax_rows() -> tuple[list[Tensor], list[Tensor]]:
+    X, t, W = sg.matrix("X", ("n", 4)), sg.tensor("t", ("n",), "int64"), sg.matrix("W", (4, 3))
+    logits = X @ W
+    loss = sg.nn.cross_entropy(logits, t)
+    return [X, t, W], [sg.nn.softmax(logits), loss, sg.grad(loss, W), sg.nn.logsumexp(logits, 1)]
+
+
+def reductions() -> tuple[list[Tensor], list[Tensor]]:
+    X = sg.matrix("X", ("n", 3))
+    near = 1 + X / 100
+    outputs = [np.prod(near, axis=0), np.sum(X, axis=0), sg.mean(X), np.sum(X > 0), X.T]
+    return [X], [*outputs, np.sum(X, axis=1), np.max(X, axis=1), np.prod(near) - np.sum(X)]
+
+
+def extrema() -> tuple[list[Tensor], list[Tensor]]:
+    X = sg.matrix("X", ("n", 3))
+    outputs = [np.max(X, axis=0), np.min(X), np.max(X) - np.min(X), np.min(X, axis=1)]
+    return [X], [*outputs, np.max(X[:, 0] * 2)]
+
+
+def embedding() -> tuple[list[Tensor], list[Tensor]]:
+    E, k, t = sg.matrix("E", (7, 3)), sg.tensor("k", ("n",), "int64"), sg.matrix("t", ("n", 3))
+    loss = sg.sum((E[k] - t) ** 2)
+    return [E, k, t], [loss, sg.grad(loss, E), E[k] * 2]
+
+
+def standing_alone() -> tuple[list[Tensor], list[Tensor]]:
+    """Only the rows, and a sum of them; no product."""
+    x, y = sg.vector("x", "n"), sg.vector("y", "n")
+    return [x, y], [np.sin(x) * y, x @ y, np.tanh(y), np.sum(x) / np.sum(y**2)]
+
+
+BUILDS = [logistic, least_squares, softmax_rows, reductions, embedding, standing_alone]
+
+
+def values(f: Compiled, n: int, seed: int = 0) -> list[Array]:
+    rng = np.random.default_rng(seed)
+    out = []
+    for x in f.original.inputs:
+        shape = tuple(dim if isinstance(dim, int) else n for dim in x.type.shape)
+        integer = x.type.dtype.kind == "i"
+        array = rng.integers(0, 3, shape) if integer else rng.normal(size=shape)
+        out.append(np.asarray(array, x.type.dtype))
+    return out
+
+
+def program(f: Compiled) -> Any:
+    assert isinstance(f.program, numba.NumbaProgram)
+    return f.program
+
+
+def agree(f: Compiled, reference: Compiled, given: list[Array], rtol: float = 1e-12) -> None:
+    """Assert equal results on the careful way and on the fast one, and twice the same bits."""
+    expected = reference(*given)
+    first, second = f(*given), f(*given)
+    assert program(f).blocks is not None
+    for a, b, c in zip(first, second, expected, strict=True):
+        assert a.dtype == c.dtype
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+        assert_close(a, c, rtol)
+
+
+def compiled(build: Build) -> tuple[Compiled, Compiled]:
+    inputs, outputs = build()
+    return sg.compile(inputs, outputs), sg.compile(inputs, outputs, backend="numpy")
+
+
+class TestAgree:
+    @pytest.mark.parametrize("threads", ["1", "2", "3"])
+    @pytest.mark.parametrize("build", BUILDS)
+    def test_with_the_reference(
+        self, build: Build, threads: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SYMGRAD_NUM_THREADS", threads)
+        f, reference = compiled(build)
+        for n in (2 * ROWS, 2 * ROWS + 1, 5 * ROWS - 1, 333):
+            agree(f, reference, values(f, n, n))
+
+    @pytest.mark.parametrize("build", [logistic, softmax_rows])
+    def test_when_there_are_few_rows(self, build: Build) -> None:
+        f, reference = compiled(build)
+        for n in (0, 1, ROWS, 2 * ROWS - 1, 300, 2):
+            given = values(f, n)
+            for got, expected in zip(f(*given), reference(*given), strict=True):
+                assert_close(got, expected, 1e-12)
+
+    def test_by_hand(self) -> None:
+        f, _ = compiled(logistic)
+        for n in (200, 130):
+            X, y, w, b = values(f, n)
+            share = 1 / (1 + np.exp(-(X @ w + b)))
+            loss = -np.mean(y * np.log(share) + (1 - y) * np.log(1 - share))
+            for _ in range(2):
+                got, by_w, by_b = f(X, y, w, b)
+                assert got == pytest.approx(loss, rel=1e-12)
+                np.testing.assert_allclose(by_w, X.T @ (share - y) / n, rtol=1e-11)
+                assert by_b == pytest.approx(np.mean(share - y), rel=1e-11)
+
+    def test_sums_of_float32_are_kept_wide(self) -> None:
+        """The rounding is that of the result, not of so many additions."""
+        x, W = sg.matrix("x", ("n", 2), "float32"), sg.vector("W", 2, "float32")
+        outputs = [np.sum(x), sg.mean(x), np.sum(x @ W), np.sum(x, axis=0), x.T @ (x @ W)]
+        f = sg.compile([x, W], outputs)
+        given = values(f, 5000)
+        given[0] += np.float32(1000)
+        wide, w = given[0].astype("float64"), given[1].astype("float64")
+        exact = [wide.sum(), wide.mean(), (wide @ w).sum(), wide.sum(0), wide.T @ (wide @ w)]
+        for _ in range(2):
+            for i, (got, expected) in enumerate(zip(f(*given), exact, strict=True)):
+                assert got.dtype == np.float32
+                np.testing.assert_allclose(got, expected, rtol=1e-6 if i in (2, 4) else 1.2e-7)
+        assert program(f).blocks is not None
+
+    def test_integers_wrap_around(self) -> None:
+        k = sg.vector("k", "n", "int32")
+        outputs = [np.prod(k), k @ k, np.sum(k)]
+        f, reference = (sg.compile(k, outputs, backend=b) for b in ("numba", "numpy"))
+        given = np.random.default_rng(0).integers(-(2**31), 2**31, 300).astype("int32") | 1
+        agree(f, reference, [given], 0)
+
+    @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+    @pytest.mark.parametrize("build", [reductions, extrema])
+    def test_what_is_not_finite(self, build: Build, bad: float) -> None:
+        f, reference = compiled(build)
+        [x] = values(f, 300)
+        x[:ROWS, 0], x[70, 1], x[290, 1], x[10, 2] = bad, bad, -bad, bad
+        for _ in range(2):
+            for got, expected in zip(f(x), reference(x), strict=True):
+                assert_close(got, expected, 1e-12)
+
+    @pytest.mark.parametrize("threads", ["1", "2"])
+    def test_extrema(self, threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A model with these must have rows; that there are many is known here."""
+        monkeypatch.setenv("SYMGRAD_NUM_THREADS", threads)
+        f, reference = compiled(extrema)
+        found = blocks.blocks_for(f.graph, ())
+        assert found is not None
+        for n in (2 * ROWS + 1, 300):
+            given = values(f, n)
+            for got, expected in zip(found(*given), reference(*given), strict=True):
+                assert_close(got, expected, 0)
+
+    def test_the_number_of_rows_is_that_of_the_whole(self) -> None:
+        x = sg.vector("x", "n")
+        n = sg.sum(sg.ones(x.shape))
+        outputs = [x / n, sg.sum(x / n), sg.mean(x), sg.sum((x * n - 1) ** 2) / n]
+        f, reference = (sg.compile(x, outputs, backend=b) for b in ("numba", "numpy"))
+        for rows in (300, 129):
+            given = values(f, rows)
+            for _ in range(2):
+                for got, expected in zip(f(*given), reference(*given), strict=True):
+                    assert_close(got, expected, 1e-12)
+
+    @pytest.mark.parametrize("number", [10**10, np.float32(0.1), 0.1, np.int32(2**30), True])
+    def test_numbers_of_any_kind(self, number: Any) -> None:
+        x, b, c = sg.vector("x", "n"), sg.scalar("b"), sg.scalar("c")
+        outputs = [np.sum(x * b), np.sum(x) + b * c, c * b]
+        f, given = sg.compile([x, b, c], outputs), np.linspace(0, 1, 300)
+        exact = float(number)
+        for _ in range(3):
+            total, more, square = f(given, number, number)
+            assert total == pytest.approx(150 * exact, rel=1e-12)
+            assert more == pytest.approx(150 + exact**2, rel=1e-12)
+            assert square == pytest.approx(exact**2, rel=1e-12)
+
+
+class TestCalls:
+    def test_results_are_owned_by_the_caller(self) -> None:
+        x, c = sg.vector("x", "n"), sg.constant(np.arange(3.0))
+        twice = 2 * x
+        outputs = [twice, twice, np.sum(x), np.sum(x), c, c, np.sum(x) * c]
+        f, given = sg.compile(x, outputs), np.arange(300.0)
+        for _ in range(2):
+            results = f(given)
+            for i, a in enumerate(results):
+                assert not any(np.shares_memory(a, b) for b in (*results[:i], given))
+            assert np.array_equal(results[0], 2 * given)
+            assert np.array_equal(results[1], 2 * given)
+            assert results[2] == results[3] == given.sum()
+        assert program(f).blocks is not None
+
+    def test_arguments_of_any_layout(self) -> None:
+        f, reference = compiled(least_squares)
+        X, Y, W = values(f, 300)
+        expected = reference(X, Y, W)
+        fixed = X.copy()
+        fixed.flags.writeable = False
+        for x in (X, fixed, np.asfortranarray(X), X[::-1][::-1], X.tolist()):
+            for got, wanted in zip(f(x, Y, W), expected, strict=True):
+                assert_close(got, wanted, 1e-12)
+
+    def test_out(self) -> None:
+        f, reference = compiled(least_squares)
+        given = values(f, 300)
+        targets = np.empty(()), np.empty((4, 3)), np.empty((300, 3))
+        for _ in range(2):
+            assert f(*given, out=targets)[2] is targets[2]
+            for got, expected in zip(targets, reference(*given), strict=True):
+                assert_close(got, expected, 1e-12)
+
+    @pytest.mark.parametrize(
+        ("position", "value"),
+        [
+            (0, np.ones((300, 4))),
+            (0, np.ones((299, 5))),
+            (1, np.ones((300, 1))),
+            (2, np.ones(4)),
+            (3, np.ones(2)),
+        ],
+    )
+    def test_arguments_that_do_not_fit(self, position: int, value: Array) -> None:
+        f, _ = compiled(logistic)
+        given = values(f, 300)
+        f(*given)
+        given[position] = value
+        with pytest.raises(errors.ShapeError):
+            f(*given)
+
+    @pytest.mark.parametrize("row", [0, 70, 299])
+    @pytest.mark.parametrize("label", [-1, 3, 10**12])
+    def test_a_wrong_label(self, row: int, label: int) -> None:
+        f, reference = compiled(softmax_rows)
+        X, t, W = values(f, 300)
+        for _ in range(2):
+            wrong = t.copy()
+            wrong[row] = label
+            with pytest.raises(errors.ValueRangeError, match=str(label)):
+                f(X, wrong, W)
+            for got, expected in zip(f(X, t, W), reference(X, t, W), strict=True):
+                assert_close(got, expected, 1e-12)
+
+    def test_a_wrong_index(self) -> None:
+        f, reference = compiled(embedding)
+        E, k, t = values(f, 300)
+        k[::7] = -2
+        agree(f, reference, [E, k, t])
+        k[299] = 7
+        with pytest.raises(errors.ValueRangeError, match="7"):
+            f(E, k, t)
+
+
+def centred() -> tuple[list[Tensor], list[Tensor]]:
+    x = sg.vector("x", "n")
+    return [x], [np.sum((x - sg.mean(x)) ** 2)]
+
+
+def neighbours() -> tuple[list[Tensor], list[Tensor]]:
+    x = sg.vector("x", "n")
+    return [x], [np.sum((x[1:] - x[:-1]) ** 2)]
+
+
+def from_behind() -> tuple[list[Tensor], list[Tensor]]:
+    x = sg.vector("x", "n")
+    return [x], [np.sum(x * x[::-1])]
+
+
+def every_other_row() -> tuple[list[Tensor], list[Tensor]]:
+    X = sg.matrix("X", ("n", 2))
+    return [X], [np.sum(X[::2])]
+
+
+def similarities() -> tuple[list[Tensor], list[Tensor]]:
+    X = sg.matrix("X", ("n", 3))
+    return [X], [np.sum(np.tanh(X @ X.T))]
+
+
+def softmax_over_rows() -> tuple[list[Tensor], list[Tensor]]:
+    X = sg.matrix("X", ("n", 3))
+    return [X], [np.sum(sg.nn.softmax(X, 0) * X)]
+
+
+def flattened() -> tuple[list[Tensor], list[Tensor]]:
+    X = sg.matrix("X", ("n", 3))
+    return [X], [np.sum(np.reshape(X, -1)[:4])]
+
+
+def running_number() -> tuple[list[Tensor], list[Tensor]]:
+    x = sg.vector("x", "n")
+    return [x], [np.sum(x * sg.arange(x.shape[0]))]
+
+
+def stack_of_weights() -> tuple[list[Tensor], list[Tensor]]:
+    X, B = sg.matrix("X", ("n", 4)), sg.tensor("B", (7, 4, 3))
+    return [X, B], [np.sum(np.max(X @ B, axis=1)), np.sum(X)]
+
+
+def rows_and_columns() -> tuple[list[Tensor], list[Tensor]]:
+    X, v = sg.matrix("X", ("n", "n")), sg.vector("v", "n")
+    return [X, v], [np.sum(X * v), np.sum(X, axis=0)]
+
+
+def scattered_over_rows() -> tuple[list[Tensor], list[Tensor]]:
+    E, k, t = sg.matrix("E", ("n", 2)), sg.tensor("k", ("n",), "int64"), sg.matrix("t", ("n", 2))
+    return [E, k, t], [sg.grad(np.sum(E[k] * t), E), np.sum(t)]
+
+
+def sum_of_running_numbers() -> tuple[list[Tensor], list[Tensor]]:
+    x = sg.vector("x", "n")
+    return [x], [np.sum(x / np.sum(1 + sg.arange(x.shape[0])) ** 2), x * 2]
+
+
+def number_of_pairs() -> tuple[list[Tensor], list[Tensor]]:
+    x = sg.vector("x", "n")
+    return [x], [np.sum(np.exp(x / np.sum(np.exp(sg.zeros((3, x.shape[0]))))))]
+
+
+def only_rows() -> tuple[list[Tensor], list[Tensor]]:
+    x = sg.vector("x", "n")
+    return [x], [sg.sin(x)]
+
+
+WHOLE = [
+    *(centred, neighbours, from_behind, every_other_row, similarities, softmax_over_rows),
+    *(flattened, running_number, only_rows, stack_of_weights, rows_and_columns),
+    *(scattered_over_rows, sum_of_running_numbers, number_of_pairs),
+]
+
+
+@pytest.mark.parametrize("build", WHOLE)
+def test_what_does_not_go_row_by_row_is_right_all_the_same(build: Build) -> None:
+    f, reference = compiled(build)
+    assert split(f.graph) is None
+    given = values(f, 200)
+    for _ in range(2):
+        got, expected = f(*given), reference(*given)
+        pairs = zip(got, expected, strict=True) if isinstance(got, tuple) else [(got, expected)]
+        for a, b in pairs:
+            assert_close(a, b, 1e-12)
+
+
+def test_two_sizes_that_must_be_equal() -> None:
+    x, y = sg.vector("x", "n"), sg.vector("y", "m")
+    f = sg.compile([x, y], np.sum(x * y))
+    for _ in range(2):
+        assert f(np.ones(200), np.full(200, 2.0)) == 400
+    with pytest.raises(errors.ShapeError):
+        f(np.ones(200), np.ones(199))
+
+
+def test_parts_of_a_split() -> None:
+    X, w = sg.matrix("X", ("n", 3)), sg.vector("w", 3)
+    y = X @ w
+    parts = split(sg.optimize(Graph([X, w], [sg.mean(y**2), y, np.max(y), w * 2])))
+    assert parts is not None
+    assert parts.size == "n"
+    assert parts.rows == (None, 0, None, None)
+    assert sorted(parts.joined) == ["add", "maximum"]
+    assert len(parts.part.outputs) == 3
+    assert len(parts.rest.outputs) == 3
+
+
+def test_small_arrays_are_not_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba, "LARGE", 1 << 23)
+    f, reference = compiled(logistic)
+    given = values(f, 300)
+    assert f(*given)[0] == pytest.approx(reference(*given)[0])
+    assert program(f).blocks is None
+
+
+@pytest.mark.parametrize("chosen", ["0", "-1", "many", ""])
+def test_a_number_of_threads_that_is_none(chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYMGRAD_NUM_THREADS", chosen)
+    assert blocks.cores() >= 1
+    monkeypatch.setenv("SYMGRAD_NUM_THREADS", "5")
+    assert blocks.cores() == 5
