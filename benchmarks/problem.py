@@ -60,6 +60,8 @@ class Row:
         floors: Contestants that are bounds, not peers; one without an answer is not checked.
         without: Contestants that are left out, and why.
         trains: Whether the problem has a rate.
+        target: What symgrad's time should be at most, relative to the fastest peer's.
+        target_to_floor: The same relative to the first of the floors, where that is asked for too.
         kind: "steady" (time per call), "sizes" (a pass over batch sizes) or "startup".
     """
 
@@ -74,6 +76,8 @@ class Row:
     floors: tuple[str, ...] = ()
     without: Mapping[str, str] = field(default_factory=dict)
     trains: bool = False
+    target: float = 1.05
+    target_to_floor: float | None = None
     kind: str = "steady"
 
     def loss_for(self, module: str) -> Callable[..., Any]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.peers import title
 from benchmarks.problem import Row
 from benchmarks.timing import Result
 from benchmarks.worker import COSTS, GRADIENT, VALUE
 
-SUMMARY = ("row", "symgrad", "fastest peer", "", "symgrad / peer", "symgrad / floor", "∇ / value")
+NOTES = Path(__file__).with_name("NOTES.md")
+"""What the numbers of the last complete run come from, by hand: part of the report."""
+SUMMARY = ("row", "symgrad", "fastest peer", "", "/ peer", "/ floor", "target", "met", "∇ / value")
 
 
 @dataclass
@@ -50,11 +53,12 @@ def document(machine: dict[str, str], rows: Sequence[Measured]) -> str:
     """Return the whole report."""
     facts = "\n".join(f"- {key}: {value}" for key, value in machine.items())
     tables = "\n".join(section(measured) for measured in rows)
-    return f"# Benchmarks\n\n{facts}\n\n{summary(rows)}\n{tables}"
+    notes = f"{NOTES.read_text(encoding='utf-8')}\n" if NOTES.is_file() else ""
+    return f"# Benchmarks\n\n{facts}\n\n{summary(rows)}\n{notes}{tables}"
 
 
 def summary(rows: Iterable[Measured]) -> str:
-    """Return one line per row: symgrad, the fastest peer, the floor, the price of a gradient."""
+    """Return a line per row: symgrad, the fastest peer, floor and target, a gradient's price."""
     return f"## Summary\n\n{table(SUMMARY, map(_summary_line, rows))}"
 
 
@@ -67,8 +71,21 @@ def _summary_line(measured: Measured) -> list[str]:
         duration(peer.median) if peer else "",
         _ratio(own, peer),
         _ratio(own, measured.floor),
+        *_target(measured),
         measured.gradient_cost,
     ]
+
+
+def _target(measured: Measured) -> tuple[str, str]:
+    row, own = measured.row, measured.result("symgrad")
+    if row.kind != "steady":
+        return "", ""
+    limits = [(row.target, measured.fastest_peer, "")]
+    if row.target_to_floor is not None:
+        limits.append((row.target_to_floor, measured.floor, " of floor"))
+    met = [own.median <= limit * other.median for limit, other, _ in limits if own and other]
+    text = ", ".join(f"{limit:.2f}{of}" for limit, _, of in limits)
+    return text, ("yes" if all(met) else "no") if met else ""
 
 
 def section(measured: Measured) -> str:

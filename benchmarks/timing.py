@@ -19,7 +19,8 @@ from benchmarks.problem import Row
 
 ROOT = Path(__file__).resolve().parent.parent
 PREPARING_AT_MOST = 300.0
-PAUSE = 0.01
+PAUSE = 0.25
+"""Seconds between contestants: OpenMP's threads spin for up to 0.2 s after their last work."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Effort:
     """How long to measure: rounds, seconds per block, and seconds per contestant at most."""
 
     rounds: int = 21
-    block: float = 0.03
+    block: float = 0.1
     at_most: float = 10.0
     starts: int = 3
 
@@ -154,7 +155,7 @@ def _take_turn(worker: Worker, result: Result, effort: Effort) -> None:
     spent = sum(max(time, effort.block) for time in result.times)
     if result.trouble or (spent > effort.at_most and len(result.times) >= 3):
         return
-    sleep(PAUSE)  # for threads of the last contestant that still spin
+    sleep(PAUSE)
     time = worker.block(effort.block)
     if time is None:
         result.trouble = "stopped while it was timed"
@@ -211,6 +212,7 @@ def _caches_in(folder: Path, restarted: bool) -> dict[str, str]:
     """
     return {
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+        "PYTHONDONTWRITEBYTECODE": "",
         "SYMGRAD_CACHE_DIR": str(folder / "symgrad"),
         "JAX_ENABLE_COMPILATION_CACHE": str(restarted).lower(),
         "JAX_COMPILATION_CACHE_DIR": str(folder / "jax"),

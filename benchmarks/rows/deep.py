@@ -118,6 +118,7 @@ def by_hand(h: Array, w: Array, b: Array) -> tuple[Any, ...]:
 
 scalar = Row(
     name="deep_scalar",
+    target=1.0,
     title="1000 layers h ← tanh(w h + b) of numbers, gradient by the first h, w and b, float64",
     problem=numbers,
     loss=loss,

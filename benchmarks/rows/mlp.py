@@ -93,6 +93,7 @@ def products_alone(problem: Problem) -> Call:
 
 large = Row(
     name="mlp_large",
+    target_to_floor=1.25,
     title="Training step of an MLP 784-512-512-10, tanh, cross-entropy, batch 128, float32",
     problem=partial(classifier, LARGE, 128),
     loss=loss,
@@ -105,6 +106,8 @@ large = Row(
 small = replace(
     large,
     name="mlp_small",
+    target=0.5,
+    target_to_floor=None,
     title="Training step of an MLP 64-32-10, tanh, cross-entropy, batch 32, float32",
     problem=partial(classifier, SMALL, 32),
 )

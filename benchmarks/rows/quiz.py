@@ -73,6 +73,7 @@ def with_numba(problem: Problem) -> Call:
 
 f64 = Row(
     name="quiz1_f64",
+    target=0.25,
     title="Σ exp(xz) + xz / log(x) + sin(log(x)) / exp(xz) and its gradient by x and z, "
     "5,000,000 elements, float64",
     problem=partial(problem, np.float64),
@@ -85,6 +86,7 @@ f64 = Row(
 f32 = replace(
     f64,
     name="quiz1_f32",
+    target=0.7,
     title=f64.title.replace("float64", "float32"),
     problem=partial(problem, np.float32),
     tolerance=1e-4,

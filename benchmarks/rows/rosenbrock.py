@@ -62,6 +62,7 @@ def with_numba(problem: Problem) -> Call:
 
 row = Row(
     name="rosenbrock",
+    target=0.75,
     title="Rosenbrock's function and its gradient, 1,000,000 variables, float64",
     problem=problem,
     loss=loss,

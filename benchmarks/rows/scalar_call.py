@@ -90,7 +90,9 @@ def derivative_in_casadi(jit: bool) -> Any:
 
 row = Row(
     name="scalar_call",
-    title="The gradient of x² at a number, the gradient alone: the cost of one call",
+    target=0.35,
+    title="The gradient of x² at a number, the gradient alone: the cost of one call. But for its "
+    "plain call, CasADi works on fixed buffers and takes no arguments: a bound, not a peer",
     problem=problem,
     loss=loss,
     by_hand=by_hand,
@@ -106,5 +108,6 @@ row = Row(
         "casadi-jit": partial(with_casadi, jit=True),
         "casadi-plain call": with_plain_casadi,
     },
-    floors=("numpy",),
+    # On buffers that are fixed before, no argument is handed over.
+    floors=("numpy", "casadi", "casadi-jit"),
 )

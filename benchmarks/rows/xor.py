@@ -79,6 +79,7 @@ def with_numba(problem: Problem) -> Any:
 
 row = Row(
     name="xor",
+    target=0.5,
     title="Training step of a 2-2-1 net, sigmoid, logistic loss, four samples, float64",
     problem=problem,
     loss=loss,
