@@ -11,6 +11,7 @@ Declare tensors, write the model with NumPy's functions, differentiate, print, c
 
 from symgrad import errors, init, optim
 from symgrad.compile import Compiled, compile
+from symgrad.derivation import Derivation, derivation
 from symgrad.derivatives import grad, hessian, hvp, jacobian, jvp, vjp
 from symgrad.ir.graph import Graph
 from symgrad.ir.text import graph_text, parse_graph
@@ -115,6 +116,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Compiled",
+    "Derivation",
     "Graph",
     "Model",
     "Tensor",
@@ -143,6 +145,7 @@ __all__ = [
     "constant",
     "cos",
     "cosh",
+    "derivation",
     "diagonal",
     "divide",
     "dot",

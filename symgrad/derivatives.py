@@ -16,7 +16,7 @@ from symgrad import errors
 from symgrad.autodiff import reverse
 from symgrad.autodiff.forward import push_forward
 from symgrad.autodiff.why import why_disconnected
-from symgrad.ir.graph import Derivative, graph_of
+from symgrad.ir.graph import Derivative, Graph, graph_of
 from symgrad.ir.node import Node
 from symgrad.ir.origin import here
 from symgrad.ops.shape import concatenate, expand_dims, reshape
@@ -94,11 +94,15 @@ def grad(z: Any, wrt: Any, *, disconnected: str = "zeros") -> Any:
     return _shaped(_gradients(seeds, targets, disconnected, of=z), single)
 
 
-def _stable(outputs: Sequence[Node], targets: Sequence[Node]) -> dict[Node, Node]:
-    """Return, for nodes that the stable form of ``outputs`` moves, where they are in it."""
+def stable_form(outputs: Sequence[Node], targets: Sequence[Node]) -> Graph:
+    """Return the graph that is differentiated: merged, and stable. It computes both lists."""
     merged = cse(graph_of([*outputs, *targets]), keep=frozenset(targets))
     kept = frozenset(merged.provenance[target] for target in targets)
-    stable = stabilize(merged, keep=kept)
+    return stabilize(merged, keep=kept)
+
+
+def moved_in(stable: Graph) -> dict[Node, Node]:
+    """Return, for nodes that the stable form moves, where they are in it."""
     return {a: b for a, b in stable.provenance.items() if a is not b}
 
 
@@ -106,7 +110,7 @@ def _gradients(
     seeds: dict[Node, Node], targets: list[Tensor], disconnected: str, of: Tensor | None
 ) -> list[Tensor]:
     """Return the gradients of the seeded nodes, in the stable form of their graph."""
-    moved = _stable(list(seeds), [t.node for t in targets])
+    moved = moved_in(stable_form(list(seeds), [t.node for t in targets]))
     images = [moved.get(t.node, t.node) for t in targets]
     table = reverse.build_grad({moved.get(z, z): g for z, g in seeds.items()}, images)
     if disconnected not in ("zeros", "raise"):
@@ -194,7 +198,7 @@ def jvp(y: Any, wrt: Any, tangents: Any) -> Any:
     _real(outputs, "the tensor to differentiate,")
     _real(targets, "wrt:")
     given = _matching(tangents, targets, single, "tangents")
-    moved = _stable([o.node for o in outputs], [t.node for t in targets])
+    moved = moved_in(stable_form([o.node for o in outputs], [t.node for t in targets]))
     seeds = _seeds([moved.get(x.node, x.node) for x in targets], given)
     images = [moved.get(o.node, o.node) for o in outputs]
     pushed = push_forward(images, seeds)

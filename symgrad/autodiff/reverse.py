@@ -9,23 +9,13 @@ in G'), and an op that uses V twice contributes once for each position.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from symgrad.ir.node import Node
 from symgrad.ir.origin import using
+from symgrad.ir.sweep import Contribution, Sweep
 from symgrad.ir.walk import reachable
 from symgrad.ops.shape import full_like_shape, sum_to, zeros_like
 from symgrad.tensor import Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Contribution:
-    """One edge of G': what ``consumer``, using V at ``position``, adds to the gradient of V."""
-
-    of: Node
-    consumer: Node
-    position: int
-    value: Node
 
 
 def differentiable(consumer: Node, position: int) -> bool:
@@ -54,14 +44,14 @@ def influenced(nodes: Sequence[Node], targets: Sequence[Node]) -> set[Node]:
 def build_grad(
     seeds: Mapping[Node, Node],
     targets: Sequence[Node],
-    record: list[Contribution] | None = None,
+    record: Sweep | None = None,
 ) -> dict[Node, Node]:
     """Return ``grad_table`` for the targets that the seeded nodes depend on.
 
     Args:
         seeds: The nodes differentiated, each with its cotangent: for a scalar z, {z: 1}.
         targets: The nodes T with respect to which to differentiate.
-        record: Filled with every contribution, edge by edge, when given.
+        record: Filled with every contribution and every gradient, when given.
 
     The sweep visits G' (ancestors of the seeds that are influenced by a target) in reverse
     topological order, so that all consumers of a node come before it: each partial derivative
@@ -80,13 +70,15 @@ def build_grad(
         gradient = _total(node, pending.pop(node))
         if node in wanted:
             grad_table[node] = gradient
+        if record is not None:
+            record.totals[node] = gradient
         inputs = [Tensor(x) for x in node.inputs]
         for position, x in enumerate(node.inputs):
             if x in g_prime and differentiable(node, position):
                 value = bprop(node, inputs, position, gradient)
                 pending.setdefault(x, []).append(value)
                 if record is not None:
-                    record.append(Contribution(x, node, position, value))
+                    record.contributions.append(Contribution(x, node, position, value))
     return grad_table
 
 

@@ -59,6 +59,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--wrt", nargs="+", metavar="NAME", help="gradients by these tensors only")
     command.set_defaults(run=_print, form="text")
 
+    command = commands.add_parser("explain", help="derive the gradients of a model, step by step")
+    _model_argument(command)
+    forms = command.add_mutually_exclusive_group()
+    for form in ("latex", "html"):
+        forms.add_argument(f"--{form}", dest="form", action="store_const", const=form)
+    command.add_argument("--all", action="store_true", help="all lines, however many there are")
+    command.set_defaults(run=_explain, form="text")
+
     command = commands.add_parser("check", help="compare gradients with finite differences")
     _model_argument(command)
     command.set_defaults(run=_check)
@@ -86,6 +94,12 @@ def _compile(options: argparse.Namespace) -> int:
 
 def _print(options: argparse.Namespace) -> int:
     from symgrad.cli.show import run
+
+    return run(options)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from symgrad.cli.explain import run
 
     return run(options)
 

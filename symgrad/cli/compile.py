@@ -15,12 +15,12 @@ from symgrad.backends.lowered import lowered
 from symgrad.check import Report, check, sample
 from symgrad.cli.load import Loaded, load
 from symgrad.errors import ModelError
-from symgrad.ir.graph import Graph
+from symgrad.ir.graph import NODES_REMOVED, Graph
 from symgrad.ir.size import Dim, evaluate, names_in
 from symgrad.lower.source import Source
 from symgrad.model import Model
 from symgrad.module import Module, beside, model_module
-from symgrad.passes.pipeline import NAMES, NODES_REMOVED, optimize
+from symgrad.passes.pipeline import NAMES, optimize
 from symgrad.pretty import pretty
 
 

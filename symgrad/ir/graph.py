@@ -28,6 +28,10 @@ class Derivative:
     moved: Mapping[Node, Node] = field(default_factory=dict)
 
 
+NODES_REMOVED = "nodes removed"
+"""The ledger's entry for how many nodes a pass removed, all in all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One line of the ledger: which pass did what to how many nodes, and where they came from."""

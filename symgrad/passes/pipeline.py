@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from symgrad.errors import ArgumentError
-from symgrad.ir.graph import Entry, Graph, verify
+from symgrad.ir.graph import NODES_REMOVED, Entry, Graph, verify
 from symgrad.ir.node import Node
 from symgrad.passes.cse import cse
 from symgrad.passes.factor import factor
@@ -16,9 +16,6 @@ from symgrad.passes.simplify import simplify
 from symgrad.passes.stabilize import stabilize
 
 Pass = Callable[[Graph], Graph]
-
-NODES_REMOVED = "nodes removed"
-"""The ledger's entry for how many nodes a pass removed, all in all."""
 
 PIPELINE: list[Pass] = [
     cse,

@@ -23,6 +23,12 @@ _SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 _PLAIN_DIGITS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 
 
+_LATEX_SIGNS = {
+    "×": r"$\times$", "∘": r"$\circ$", "∂": r"$\partial$", "Σ": r"$\sum$", "−": "$-$",
+    "→": r"$\to$", "′": "$'$", "…": r"\dots{}", "<": "$<$", ">": "$>$", "|": "$|$",
+}  # fmt: skip
+
+
 def split_name(name: str) -> tuple[str, str]:
     """Return a name as letters and subscript: ``W1``, ``W_1`` and ``W₁`` are all ("W", "1")."""
     plain = name.translate(_PLAIN_DIGITS)
@@ -39,6 +45,7 @@ class Style:
 
     Attributes:
         plus, minus, times, dot: The signs between terms and factors.
+        equals, increased: The signs of a definition, and of what is added to a value.
         stacked: Whether fractions are drawn, so that their parts need no brackets.
     """
 
@@ -46,6 +53,8 @@ class Style:
     minus = "−"
     times = "⊙"
     dot = "·"
+    equals = "="
+    increased = "+="
     stacked = False
 
     # What texts are made of
@@ -172,6 +181,7 @@ class Latex(Style):
     minus = "-"
     times = r"\odot"
     dot = r"\cdot"
+    increased = r"\mathrel{+}="
     stacked = True
 
     def name(self, name: str) -> str:
@@ -191,6 +201,11 @@ class Latex(Style):
 
     def literal(self, text: str) -> str:
         return f"\\text{{{_escaped_text(text)}}}"
+
+    def words(self, text: str) -> str:
+        """Return words as LaTeX's text mode has them."""
+        escaped = _escaped_text(text.replace("\\", "/"))
+        return "".join(_LATEX_SIGNS.get(c, _LATEX_OF.get(c, c)) for c in escaped)
 
     def plain(self, text: str) -> str:
         return re.sub(r"\\[a-zA-Z]+|[{}\\]", "", text) or "?"
@@ -245,6 +260,8 @@ class MathMl(Style):
     minus = "<mo>−</mo>"
     times = "<mo>⊙</mo>"
     dot = "<mo>·</mo>"
+    equals = "<mo>=</mo>"
+    increased = "<mo>+=</mo>"
     stacked = True
 
     def name(self, name: str) -> str:

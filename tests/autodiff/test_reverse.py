@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 
 import symgrad as sg
-from symgrad.autodiff.reverse import Contribution, build_grad, influenced
+from symgrad.autodiff.reverse import build_grad, influenced
 from symgrad.ir.graph import Graph, verify
 from symgrad.ir.node import Node
+from symgrad.ir.sweep import Sweep
 from symgrad.ir.types import Array
 from symgrad.ir.walk import reachable
 from symgrad.tensor import Tensor
@@ -95,8 +96,9 @@ def test_the_graph_is_pruned_to_paths_between_targets_and_z() -> None:
     g_prime = influenced(reachable([z.node]), [w.node])
     assert w.node in g_prime and h.node in g_prime and z.node in g_prime
     assert x.node not in g_prime and other.node not in g_prime
-    contributions: list[Contribution] = []
-    build_grad({z.node: sg.constant(1.0).node}, [w.node], contributions)
+    sweep = Sweep()
+    build_grad({z.node: sg.constant(1.0).node}, [w.node], sweep)
+    contributions = sweep.contributions
     assert {c.of for c in contributions} <= g_prime
     assert {c.consumer for c in contributions} <= g_prime
 
@@ -105,8 +107,9 @@ def test_each_edge_contributes_once() -> None:
     x = sg.scalar("x")
     y = x * x
     z = y * sg.exp(y) + y
-    contributions: list[Contribution] = []
-    build_grad({z.node: sg.constant(1.0).node}, [x.node], contributions)
+    sweep = Sweep()
+    build_grad({z.node: sg.constant(1.0).node}, [x.node], sweep)
+    contributions = sweep.contributions
     edges = [(c.consumer, c.position) for c in contributions]
     nodes = reachable([z.node])
     assert len(edges) == len(set(edges))

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 
 import symgrad as sg
-from symgrad.ir.graph import Graph, verify
+from symgrad.ir.graph import NODES_REMOVED, Graph, verify
 from symgrad.passes.cse import cse
 from symgrad.passes.factor import factor
 from symgrad.passes.fold_constants import fold_constants
-from symgrad.passes.pipeline import NAMES, NODES_REMOVED, PIPELINE, Pass, optimize
+from symgrad.passes.pipeline import NAMES, PIPELINE, Pass, optimize
 from symgrad.passes.prune import prune
 from symgrad.passes.simplify import simplify
 from symgrad.passes.stabilize import stabilize

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import symgrad as sg
-from symgrad.autodiff.reverse import Contribution, build_grad, ones
+from symgrad.autodiff.reverse import build_grad, ones
 from symgrad.ir.node import Node
+from symgrad.ir.sweep import Sweep
 from symgrad.ir.walk import reachable
 from tests.oracles import Array, Dual, Variable, difference, sigmoid, softmax
 
@@ -105,10 +106,10 @@ def test_algorithm_6_2_one_partial_for_each_edge(seed: int) -> None:
         if i in ancestors:
             edges += len(steps[i - 3][1])
             ancestors |= set(steps[i - 3][1])
-    record: list[Contribution] = []
+    record = Sweep()
     build_grad({u[-1].node: ones(u[-1].node)}, [v.node for v in u], record)
-    assert len(record) == edges
-    assert len({(c.consumer, c.position) for c in record}) == edges
+    assert len(record.contributions) == edges
+    assert len({(c.consumer, c.position) for c in record.contributions}) == edges
 
 
 # Algorithms 6.3 and 6.4: the multi-layer perceptron
@@ -208,9 +209,9 @@ def test_algorithm_6_5_prunes_to_ancestors_of_z_and_descendants_of_t() -> None:
     beside = np.cos(x)  # an ancestor of z, but no descendant of w
     z = b + beside
     np.exp(a)  # a descendant of w, but no ancestor of z
-    record: list[Contribution] = []
+    record = Sweep()
     table = build_grad({z.node: ones(z.node)}, [w.node], record)
-    assert {node for c in record for node in (c.of, c.consumer)} == {
+    assert {node for c in record.contributions for node in (c.of, c.consumer)} == {
         w.node, a.node, b.node, z.node
     }  # fmt: skip
     assert list(table) == [w.node]  # restricted to T
@@ -236,10 +237,10 @@ def test_algorithm_6_6_is_memoised_over_exponentially_many_paths(backend: str) -
     depth = 40
     for _ in range(depth):
         u, v = np.sin(u) * np.cos(u), np.sin(v) * np.cos(v)  # four edges, two paths
-    record: list[Contribution] = []
+    record = Sweep()
     build_grad({u.node: ones(u.node)}, [x.node], record)
-    assert len(record) == 4 * depth
-    assert len({(c.consumer, c.position) for c in record}) == 4 * depth
+    assert len(record.contributions) == 4 * depth
+    assert len({(c.consumer, c.position) for c in record.contributions}) == 4 * depth
     v.backward()
     got = sg.compile([x], sg.grad(u, x), backend=backend)(0.7)
     np.testing.assert_allclose(got, number.derivative, rtol=1e-12)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import symgrad as sg
-from symgrad.autodiff.reverse import Contribution, build_grad, ones
+from symgrad.autodiff.reverse import build_grad, ones
+from symgrad.ir.sweep import Sweep
 from tests.oracles import Array, sigmoid, softmax
 
 INF = float("inf")
@@ -325,9 +326,9 @@ def test_derivatives_by_every_layer_from_one_sweep(backend: str) -> None:
     layers: list[Any] = [x]
     for f in (np.sin, np.exp, np.tanh, sg.nn.sigmoid, np.cos):
         layers.append(f(layers[-1]))
-    record: list[Contribution] = []
+    record = Sweep()
     build_grad({layers[-1].node: ones(layers[-1].node)}, [u.node for u in layers], record)
-    assert len(record) == 5  # one step for each layer serves all dx_n/dx_i
+    assert len(record.contributions) == 5  # one step for each layer serves all dx_n/dx_i
     run = sg.compile([x], [*layers, *sg.grad(layers[-1], layers)], backend=backend)
     found = run(0.7)
     u, table = found[:6], found[6:]

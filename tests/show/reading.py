@@ -68,17 +68,17 @@ def read_back(lines: Sequence[str], at: Mapping[str, float]) -> float:
         if not pending:
             break
         name, text = pending.pop(0)
-        found = _value(text, values)
+        found = value_of(text, values)
         if found is None:
             pending.append([name, text])
         else:
             values[name.strip().translate(_DIGITS)] = found
-    value = _value(answer.split(" = ", 1)[-1], values)
+    value = value_of(answer.split(" = ", 1)[-1], values)
     assert value is not None
     return value
 
 
-def _value(text: str, values: Mapping[str, Any]) -> float | None:
+def value_of(text: str, values: Mapping[str, Any]) -> float | None:
     """Return the value of a text, None if a name in it has none yet.
 
     SymPy's implicit products bind as they do in print: x / y z is x z / y for neither of them.

@@ -1,0 +1,26 @@
+"""The text of a value, and how strongly it binds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Binding strengths: what is weaker than its place needs parentheses.
+RELATION, SUM, QUOTIENT, HADAMARD, PRODUCT, POWER, ATOM = range(7)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The text of a value, how strongly it binds, and how many ops it shows and nests.
+
+    ``opposite`` is the value without its minus sign, for one that starts with such a sign;
+    ``factors`` are those of a plain product, each with its place in the order of writing;
+    ``quotient`` is what a fraction is a fraction of.
+    """
+
+    text: str
+    strength: int = ATOM
+    weight: int = 0
+    depth: int = 0
+    opposite: Part | None = None
+    factors: tuple[tuple[int, str], ...] = ()
+    quotient: tuple[Part, Part] | None = None
