@@ -6,6 +6,7 @@ import argparse
 
 from symgrad.cli.load import load
 from symgrad.derivation import derivation
+from symgrad.errors import ShapeError
 from symgrad.ir.walk import reachable
 from symgrad.model import Model
 
@@ -20,9 +21,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _values(model: Model) -> dict[str, object] | None:
-    """Return the model's data and the initial parameters, if there is data for all inputs."""
-    if model.inputs and not model.data:
+    """Return the model's data and its initial parameters, if they give a value to everything."""
+    try:
+        values = {**model.data, **model.initial()}
+    except ShapeError:
         return None
-    needed = {str(node.name) for node in reachable([model.loss.node]) if node.is_input}
-    values = {**model.data, **model.initial()}
+    roots = [model.loss.node, *(t.node for t in model.differentiated.values())]
+    needed = {str(node.name) for node in reachable(roots) if node.is_input}
+    if not needed <= values.keys():
+        return None
     return {name: value for name, value in values.items() if name in needed}

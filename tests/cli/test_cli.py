@@ -310,6 +310,32 @@ class TestPrint:
         assert Path("model_grad.py").read_text(encoding="utf-8") == source
 
 
+class TestExplain:
+    def test_forward_beside_backward(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run("explain", write(ONE)) == 0
+        out = capsys.readouterr().out
+        assert re.search(r"y = u₁ \+ b +∂loss/∂u₁ \+= ∂loss/∂y\n", out)
+        assert "By hand" not in out
+
+    def test_values_where_there_is_data(self, capsys: pytest.CaptureFixture[str]) -> None:
+        text = 'x, w = sg.scalar("x"), sg.parameter("w", init=2.0)\n'
+        text += "unused = sg.parameter('unused')\n"
+        text += "model = sg.Model(x * w**2, {'u': unused * 1}, data={x: 3.0})\n"
+        assert run("explain", write(text)) == 0
+        assert re.search(
+            r"w +2 +∂loss/∂w = .* 12\n", capsys.readouterr().out.replace("∂f", "∂loss")
+        )
+
+    def test_sizes_that_nothing_gives(self) -> None:
+        text = 'w = sg.parameter("w", ("d",))\nmodel = sg.Model(sg.sum(w**2))\n'
+        assert run("explain", write(text)) == 0
+
+    @pytest.mark.parametrize(("form", "part"), [("latex", r"\begin{tabular}"), ("html", "<table>")])
+    def test_forms(self, form: str, part: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run("explain", write(ONE), f"--{form}") == 0
+        assert part in capsys.readouterr().out
+
+
 class TestCheck:
     def test_one_line_for_each_gradient(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert run("check", write(ONE)) == 0
