@@ -7,7 +7,7 @@ import contextlib
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from symgrad.backends.lowered import lowered
 from symgrad.check import Report, check, sample
 from symgrad.cli.load import Loaded, load
 from symgrad.errors import ModelError
+from symgrad.ir.cost import total_cost
 from symgrad.ir.graph import NODES_REMOVED, Graph
 from symgrad.ir.size import Dim, evaluate, names_in
 from symgrad.lower.source import Source
@@ -89,7 +90,11 @@ def _facts(loaded: Loaded, options: argparse.Namespace) -> dict[str, Any]:
                 if e.action != NODES_REMOVED
             ],
         },
-        "kernels": list(source.steps),
+        "kernels": [
+            {"step": step.text, "flops": str(step.cost.flops), "bytes": str(step.cost.bytes)}
+            for step in source.steps
+        ],
+        "cost": _cost(original, graph, source, model, options.without),
         "memory": _memory(source, model),
         "check": {**_checked(report), "backend": options.backend, "backend_error": worst},
         "module": _written(module, output),
@@ -133,16 +138,44 @@ def _agreement(loaded: Loaded, options: argparse.Namespace) -> float:
     return worst
 
 
+def _cost(
+    original: Graph, graph: Graph, source: Source, model: Model, without: Sequence[str]
+) -> dict[str, Any]:
+    """Return floating-point operations and bytes as polynomials, and what the gradient adds."""
+    loss = optimize(Graph(model.arguments, [model.loss]), without=without)
+    moved: Dim = 0
+    for step in source.steps:
+        moved = moved + step.cost.bytes
+    flops = {
+        "loss": total_cost(loss.nodes).flops,
+        "as_written": total_cost(original.nodes).flops,
+        "after_passes": total_cost(graph.nodes).flops,
+    }
+    facts: dict[str, Any] = {f"flops_{name}": str(dim) for name, dim in flops.items()}
+    facts["bytes_node_by_node"] = str(total_cost(graph.nodes).bytes)
+    facts["bytes_in_kernels"] = str(moved)
+    known = _data_sizes(model)
+    if names_in(tuple(flops.values())) <= known.keys():
+        counts = {name: int(str(evaluate(dim, known))) for name, dim in flops.items()}
+        if counts["loss"]:
+            facts["gradient_to_loss"] = round(counts["after_passes"] / counts["loss"], 3)
+    return facts
+
+
+def _data_sizes(model: Model) -> dict[str, int]:
+    return {
+        str(dim): got
+        for name, array in model.data.items()
+        for dim, got in zip(model.inputs[name].shape, array.shape, strict=True)
+    }
+
+
 def _memory(source: Source, model: Model) -> dict[str, Any]:
     """Return how many bytes a call takes, as polynomials in the named sizes."""
     peak: Dim = 0
     for dim in source.memory.values():
         peak = peak + dim
-    known = {
-        str(dim): got
-        for name, array in model.data.items()
-        for dim, got in zip(model.inputs[name].shape, array.shape, strict=True)
-    }
+    known = _data_sizes(model)
     facts: dict[str, Any] = {kind: str(dim) for kind, dim in source.memory.items()}
     facts["peak"] = str(peak)
     if names_in(peak) <= known.keys():
@@ -179,7 +212,8 @@ def _summary(facts: dict[str, Any]) -> Iterator[str]:
     yield from ("  " + line for line in facts["gradients"])
     yield from _pass_lines(facts["passes"])
     yield f"\nKernels: {len(facts['kernels'])} steps"
-    yield from (f"  {i:>2}  {step}" for i, step in enumerate(facts["kernels"], start=1))
+    yield from _kernel_lines(facts["kernels"])
+    yield from _cost_lines(facts["cost"])
     yield from _memory_lines(facts["memory"])
     yield from _check_lines(facts["check"])
     module = facts["module"]
@@ -195,6 +229,26 @@ def _pass_lines(passes: dict[str, Any]) -> Iterator[str]:
             yield f"  {stage:<16}{-passes['removed'].get(stage, 0):+d} nodes"
         count = f" ×{entry['count']}" if entry["count"] > 1 else ""
         yield f"    {entry['action']}{count}  ({', '.join(entry['at'])})"
+
+
+def _kernel_lines(kernels: list[dict[str, str]]) -> Iterator[str]:
+    rows = [("", "flops", "bytes"), *((k["step"], k["flops"], k["bytes"]) for k in kernels)]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    for number, row in enumerate(rows):
+        cells = "   ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True))
+        yield f"  {number or '':>2}  {cells}".rstrip()
+
+
+def _cost_lines(cost: dict[str, Any]) -> Iterator[str]:
+    yield "\nCost, in floating-point operations"
+    yield f"  loss                    {cost['flops_loss']}"
+    yield f"  with gradients          {cost['flops_as_written']}"
+    ratio = cost.get("gradient_to_loss")
+    times = "" if ratio is None else f"  ({ratio} times the loss)"
+    yield f"  the same after passes   {cost['flops_after_passes']}{times}"
+    yield "Cost, in bytes read and written"
+    yield f"  node by node            {cost['bytes_node_by_node']}"
+    yield f"  in these kernels        {cost['bytes_in_kernels']}"
 
 
 def _memory_lines(memory: dict[str, Any]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from symgrad.errors import GraphError
+from symgrad.ir.size import Dim
 from symgrad.ir.types import Array, TensorType
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Op:
         kinks: The value chosen where the derivative does not exist, for readers.
         commutative: Whether the two inputs may change places.
         variadic: Whether the op takes any number of inputs.
+        flops: How many floating-point operations a node takes, as a polynomial in the sizes. An
+            elementwise op without it takes one for each element.
         samples: Test cases that cover the domain.
     """
 
@@ -83,6 +86,7 @@ class Op:
     kinks: str = ""
     commutative: bool = False
     variadic: bool = False
+    flops: Callable[[Any], Dim] | None = None
     samples: Samples = no_samples
     summary: str = ""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from symgrad.ir.cost import Cost
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node, scalar_value
 from symgrad.ir.size import Dim, Shape, multiply, product
@@ -25,9 +26,9 @@ from symgrad.lower.access import (
 from symgrad.lower.buffers import assign
 from symgrad.lower.element import Elements, Names, literal, loop_name
 from symgrad.lower.scalars import called_helpers, dtype_code, far_source
-from symgrad.lower.schedule import Nest, Schedule, read_whole, schedule
+from symgrad.lower.schedule import Nest, Schedule, read_whole, schedule, step_cost
 from symgrad.lower.scope import Scope
-from symgrad.lower.source import INDENT, Allocation, Line, Product, Result, Source
+from symgrad.lower.source import INDENT, Allocation, Line, Product, Result, Source, Step
 
 
 def emit(
@@ -61,7 +62,8 @@ class _Emitter:
         self.names = Names(self.graph, name)
         self.elements = Elements(plan, self.names)
         self.lines: list[Line] = []
-        self.steps: list[str] = []
+        self.steps: list[Step] = []
+        self.cost = Cost()
         self.starts: list[int] = []
         self.constants: list[Node] = []
         self.narrowed: list[tuple[Node, str]] = []
@@ -167,6 +169,7 @@ class _Emitter:
 
     def _nest(self, nest: Nest) -> None:
         node = nest.members[0]
+        self.cost = step_cost(self.plan, nest)
         if node in self.plan.sums:
             self._accumulated(node)
             return
@@ -190,7 +193,7 @@ class _Emitter:
 
     def _step(self, what: str, members: Sequence[Node]) -> None:
         """Begin a step: a blank line, and a comment with its origin and the user's own line."""
-        self.steps.append(what)
+        self.steps.append(Step(what, self.cost))
         self.starts.append(len(self.lines))
         origins = dict.fromkeys(
             (node.origin.place, node.origin.text) for node in members if node.origin.text

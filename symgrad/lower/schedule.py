@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from symgrad.ir.cost import Cost, operations, size_in_bytes
 from symgrad.ir.graph import Graph
-from symgrad.ir.node import Node
+from symgrad.ir.node import Node, scalar_value
 from symgrad.ir.size import Dim
 from symgrad.ir.walk import consumers
 from symgrad.lower.access import (
@@ -236,6 +237,22 @@ def _computed_in(plan: Schedule, member: Node) -> Iterator[Node]:
             if x not in plan.roots and x not in seen:
                 seen.add(x)
                 stack.append(x)
+
+
+def step_cost(plan: Schedule, nest: Nest) -> Cost:
+    """Return what a step costs: each array that it reads or writes is moved once."""
+    if nest.kind == "reshape":
+        return Cost()
+    computed = {node for member in nest.members for node in _computed_in(plan, member)}
+    read = {x for member in nest.members for x, _ in plan.reads(member)}
+    written = nest.members if not nest.fusible else nest.stored
+    found = Cost()
+    for node in computed:
+        found += Cost(operations(node))
+    for node in (*read.difference(nest.members), *written):
+        if node.op.name != "size" and scalar_value(node) is None:
+            found += Cost(0, size_in_bytes(node))
+    return found
 
 
 def _last(plan: Schedule, node: Node, replaced: Node) -> bool:

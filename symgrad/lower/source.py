@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from symgrad.ir.cost import Cost
 from symgrad.ir.size import Dim, Shape
 from symgrad.ir.types import Array, DType
 
@@ -105,6 +106,17 @@ class Result:
     shape: Shape = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a program in words, and what it costs, from memory to memory."""
+
+    text: str
+    cost: Cost
+
+    def __str__(self) -> str:
+        return self.text
+
+
 Line = str | Allocation | Product
 
 
@@ -120,7 +132,7 @@ class Source:
         returned: What it returns.
         helpers: The source of each helper function that it calls, by name, in order.
         constants: The large constants, passed as arguments.
-        steps: One line per step, for people.
+        steps: Each step in words, with its cost.
         starts: The position in ``lines`` at which each step starts.
         numbers: The dtype, as source, of each variable that holds a number of the graph.
         memory: How many bytes its arguments, temporaries and results take.
@@ -133,7 +145,7 @@ class Source:
     returned: tuple[Result, ...]
     helpers: dict[str, str]
     constants: tuple[Array, ...]
-    steps: tuple[str, ...]
+    steps: tuple[Step, ...]
     starts: tuple[int, ...]
     numbers: dict[str, str]
     memory: dict[str, Dim]

@@ -10,6 +10,7 @@ from symgrad import errors
 from symgrad.ir.call import Call, apply, broadcast
 from symgrad.ir.op import Case, Op, define
 from symgrad.ir.origin import here
+from symgrad.ir.size import product
 from symgrad.ir.types import TensorType
 from symgrad.ops.index import gather
 from symgrad.ops.leaves import arange
@@ -56,6 +57,7 @@ MATMUL = define(
         np.matmul,
         bprop=(_left_bprop, _right_bprop),
         linear="each",
+        flops=lambda node: product((2, *node.type.shape, node.inputs[0].type.shape[-1])),
         samples=fixed(
             Case((spread(3, 4), spread(4, 2))),
             Case((spread(4), spread(4))),

@@ -10,6 +10,7 @@ import numpy as np
 
 from symgrad import errors
 from symgrad.ir.call import Call, apply, broadcast
+from symgrad.ir.cost import per_element
 from symgrad.ir.node import scalar_value
 from symgrad.ir.op import Case, Op, Rule, define, lookup
 from symgrad.ir.origin import here
@@ -501,7 +502,7 @@ _where = entry(
     [None, lambda y, c, a, b: indicator(c, a), lambda y, c, a, b: indicator(logical_not(c), a)],
     scalar="{1} if {0} else {2}", domain=[booleans, reals(), reals()], infer=_where_type,
     floats=False, text="where({0}, {1}, {2})", latex=r"\operatorname{{where}}({0}, {1}, {2})",
-    why_zero="a condition is piecewise constant",
+    why_zero="a condition is piecewise constant", flops=per_element(0),
     bprop=(
         None,
         _where_true,
@@ -545,6 +546,7 @@ CAST = define(
         scalar="cast({0})",
         text="{0}",
         why_zero="an integer or a truth value has no derivative",
+        flops=per_element(0),
         samples=fixed(
             Case((spread(3, 4),), {"dtype": FLOAT64}),
             Case((np.arange(4),), {"dtype": FLOAT64}),

@@ -9,6 +9,7 @@ import numpy as np
 
 from symgrad import errors
 from symgrad.ir.call import Call, apply, broadcast
+from symgrad.ir.cost import per_element
 from symgrad.ir.op import Case, Op, define
 from symgrad.ir.origin import here
 from symgrad.ir.size import Dim, Shape, Size, add, floordiv, multiply
@@ -117,6 +118,7 @@ SCATTER_ADD = define(
         linear="each",
         variadic=True,
         why_zero="an index is an integer",
+        flops=per_element(1),
         samples=fixed(
             Case((spread(4, 4), _ROWS), {"axis": 0, "shape": (3, 4)}),
             Case((spread(4), _ROWS, _COLUMNS), {"axis": 0, "shape": (3, 2)}),

@@ -10,6 +10,7 @@ import numpy as np
 
 from symgrad import errors
 from symgrad.ir.call import Call, apply
+from symgrad.ir.cost import per_element
 from symgrad.ir.op import Case, Op, define
 from symgrad.ir.origin import here
 from symgrad.ir.size import product
@@ -67,6 +68,7 @@ SUM = define(
         lambda x, axis: np.sum(x, axis=axis),
         bprop=(lambda g, y, x, axis: spread_back(g, x, axis),),
         linear="each",
+        flops=per_element(1),
         samples=_reduction_samples(),
         summary="The sum over axes.",
     )
@@ -112,6 +114,7 @@ def _extremum(name: str, reference: Any) -> Op:
             bprop=(_extremum_bprop,),
             jvp=_extremum_jvp,
             kinks="ties split the gradient evenly",
+            flops=per_element(1),
             samples=_reduction_samples(),
             summary=f"The {name}imum over axes.",
         )
@@ -220,6 +223,7 @@ PROD_OTHERS = define(
         bprop=(_prod_others_bprop,),
         jvp=_prod_others_jvp,
         variadic=True,
+        flops=per_element(3),
         samples=fixed(
             Case((spread(3, 4),), {"axis": (1,)}),
             Case((np.array([[0.0, 2.0, 0.0], [0.0, 3.0, 1.5]]),), {"axis": (1,)}),
@@ -245,6 +249,7 @@ PROD = define(
         bprop=(lambda g, y, x, axis: expand_dims(g, axis) * prod_others(x, axis=axis),),
         jvp=lambda t, y, x, axis: sum_axes(t[0] * prod_others(x, axis=axis), axis),
         text="prod({0})",
+        flops=per_element(1),
         samples=fixed(
             Case((spread(3, 4) + 2,), {"axis": (1,)}),
             Case((np.array([[0.0, 2.0, 0.0], [0.0, 3.0, 1.5]]),), {"axis": (1,)}),
@@ -278,6 +283,7 @@ def _position(name: str, reference: Any) -> Op:
             lambda x, axis: np.asarray(reference(x, axis=axis), dtype=INT64),
             bprop=(None,),
             why_zero="a position is an integer",
+            flops=per_element(1),
             samples=fixed(
                 Case((spread(3, 4),), {"axis": 1}),
                 Case((_NAN_ROWS,), {"axis": 1}),
@@ -416,6 +422,7 @@ SOFTMAX = define(
         bprop=(lambda g, y, x, axis: y * (g - _total(g * y, axis)),),
         jvp=lambda t, y, x, axis: y * (t[0] - _total(t[0] * y, axis)),
         latex=r"\operatorname{{softmax}}({0})",
+        flops=per_element(5),
         samples=_SOFTMAX_CASES,
         summary="exp(x) / sum(exp(x)) over axes, never overflowing.",
     )
@@ -429,6 +436,7 @@ LOG_SOFTMAX = define(
         jvp=lambda t, y, x, axis: t[0] - _total(softmax(x, axis) * t[0], axis),
         text="log softmax({0})",
         latex=r"\log \operatorname{{softmax}}({0})",
+        flops=per_element(5),
         samples=_SOFTMAX_CASES,
         summary="log(softmax(x)) over axes, accurate where the softmax underflows.",
     )
@@ -441,6 +449,7 @@ LOGSUMEXP = define(
         bprop=(lambda g, y, x, axis: expand_dims(g, axis) * softmax(x, axis),),
         jvp=lambda t, y, x, axis: sum_axes(softmax(x, axis) * t[0], axis),
         latex=r"\operatorname{{logsumexp}}({0})",
+        flops=per_element(4),
         samples=_SOFTMAX_CASES,
         summary="log(sum(exp(x))) over axes, never overflowing.",
     )
