@@ -67,6 +67,15 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--all", action="store_true", help="all lines, however many there are")
     command.set_defaults(run=_explain, form="text")
 
+    command = commands.add_parser("graph", help="draw the loss and its gradients as a graph")
+    _model_argument(command)
+    forms = command.add_mutually_exclusive_group()
+    for form in ("svg", "dot", "mermaid"):
+        forms.add_argument(f"--{form}", dest="form", action="store_const", const=form)
+    command.add_argument("-o", "--output", type=Path, metavar="FILE", help="the file to write")
+    command.add_argument("--all", action="store_true", help="every value, however many there are")
+    command.set_defaults(run=_graph, form="svg")
+
     command = commands.add_parser("check", help="compare gradients with finite differences")
     _model_argument(command)
     command.set_defaults(run=_check)
@@ -100,6 +109,12 @@ def _print(options: argparse.Namespace) -> int:
 
 def _explain(options: argparse.Namespace) -> int:
     from symgrad.cli.explain import run
+
+    return run(options)
+
+
+def _graph(options: argparse.Namespace) -> int:
+    from symgrad.cli.graph import run
 
     return run(options)
 

@@ -66,8 +66,8 @@ class Graph:
         derivatives: What each output is the derivative of, or None; read off the tensors when
             they are given.
         ledger: What the passes did so far.
-        provenance: From nodes of the graph that passes started with to nodes of this one that
-            compute the same value.
+        provenance: From nodes of the graph that passes started with to nodes that compute the
+            same value; where no output needs it any more, one that is not in this graph.
 
     Raises:
         ArgumentError: if an input is not a declared tensor, or two have the same name.

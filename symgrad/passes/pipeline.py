@@ -51,7 +51,7 @@ def optimize(
 
     Returns:
         A graph whose ``ledger`` says what each pass did, and whose ``provenance`` maps nodes of
-        ``graph`` to the nodes that compute the same values now.
+        ``graph`` to the nodes that compute the same values now, if an output still needs them.
 
     Raises:
         ArgumentError: if there is no pass of a name in ``without``.

@@ -13,5 +13,4 @@ def prune(graph: Graph) -> Graph:
         return graph
     places = tuple(dict.fromkeys(node.origin.place for node in dropped))[:3]
     entry = Entry("prune", "dropped, needed by no output", places, len(dropped))
-    kept = {source: image for source, image in graph.provenance.items() if image in alive}
-    return graph.replaced(graph.outputs, ledger=[entry], provenance=kept)
+    return graph.replaced(graph.outputs, ledger=[entry])

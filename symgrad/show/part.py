@@ -13,6 +13,7 @@ class Part:
     """The text of a value, how strongly it binds, and how many ops it shows and nests.
 
     ``opposite`` is the value without its minus sign, for one that starts with such a sign;
+    ``turned`` is b − a for a difference a − b;
     ``factors`` are those of a plain product, each with its place in the order of writing;
     ``quotient`` is what a fraction is a fraction of.
     """
@@ -22,5 +23,6 @@ class Part:
     weight: int = 0
     depth: int = 0
     opposite: Part | None = None
+    turned: Part | None = None
     factors: tuple[tuple[int, str], ...] = ()
     quotient: tuple[Part, Part] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from symgrad.ir.node import Node, scalar_value
@@ -71,7 +72,28 @@ def _subtract(w: Writer, _node: Node, inner: list[Part]) -> Part:
     a, b = inner
     if b.opposite is not None:
         return _infix(w, w.fit(a, SUM), w.style.plus, w.fit(b.opposite, SUM))
-    return _infix(w, w.fit(a, SUM), w.style.minus, w.fit(b, QUOTIENT))
+    return _difference(w, a, b)
+
+
+def _difference(w: Writer, a: Part, b: Part) -> Part:
+    found = _infix(w, w.fit(a, SUM), w.style.minus, w.fit(b, QUOTIENT))
+    if a.opposite is not None:
+        return found
+    turned = _infix(w, w.fit(b, SUM), w.style.minus, w.fit(a, QUOTIENT))
+    return replace(found, turned=turned)
+
+
+def _positive(inner: list[Part]) -> tuple[list[Part], bool]:
+    """Return factors without minus signs, and whether their product has one.
+
+    A difference among them takes it up: −2 (a − b) is 2 (b − a).
+    """
+    negative = sum(part.opposite is not None for part in inner) % 2 == 1
+    found = [part.opposite or part for part in inner]
+    for i, part in enumerate(found):
+        if negative and part.turned is not None:
+            found[i], negative = part.turned, False
+    return found, negative
 
 
 def _negative(w: Writer, _node: Node, inner: list[Part]) -> Part:
@@ -80,9 +102,9 @@ def _negative(w: Writer, _node: Node, inner: list[Part]) -> Part:
 
 def _multiply(w: Writer, node: Node, inner: list[Part]) -> Part:
     if any(part.opposite for part in inner):
-        positive = [part.opposite or part for part in inner]
-        product = _multiply(w, node, positive)
-        return product if all(part.opposite for part in inner) else w.negated(product)
+        factors, negative = _positive(inner)
+        product = _multiply(w, node, factors)
+        return w.negated(product) if negative else product
     a, b = node.inputs
     left, right = inner
     if _is_outer(node):
@@ -158,8 +180,10 @@ def _is_outer(node: Node) -> bool:
 
 def _divide(w: Writer, node: Node, inner: list[Part]) -> Part:
     a, b = inner
-    if a.opposite is not None:
-        return w.negated(_divide(w, node, [a.opposite, b]))
+    if a.opposite is not None or b.opposite is not None:
+        parts, negative = _positive(inner)
+        found = _divide(w, node, parts)
+        return w.negated(found) if negative else found
     top = node.inputs[0]
     if a.quotient is not None and top.op.name == "divide" and top not in w.deltas:
         numerator, first = (w.parts[x] for x in top.inputs)
@@ -202,8 +226,9 @@ def _power(w: Writer, node: Node, inner: list[Part]) -> Part:
 
 def _matmul(w: Writer, node: Node, inner: list[Part]) -> Part:
     if any(part.opposite for part in inner):
-        product = _matmul(w, node, [part.opposite or part for part in inner])
-        return product if all(part.opposite for part in inner) else w.negated(product)
+        factors, negative = _positive(inner)
+        product = _matmul(w, node, factors)
+        return w.negated(product) if negative else product
     left, right = (w.fit(part, PRODUCT) for part in inner)
     if node.inputs[0].type.ndim == 1:
         left = w.style.transpose(w.fit(inner[0], ATOM))

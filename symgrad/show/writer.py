@@ -43,7 +43,11 @@ class Writer:
         shown = bool(node.inputs)
         if not shown:
             return Part(part.text, part.strength, opposite=part.opposite)
-        return replace(part, weight=weight, depth=depth)
+        opposite, turned = (
+            replace(p, weight=weight, depth=depth) if p else None
+            for p in (part.opposite, part.turned)
+        )
+        return replace(part, weight=weight, depth=depth, opposite=opposite, turned=turned)
 
     def number(self, value: bool | int | float) -> Part:
         """Return a number; a negative one knows its opposite."""
@@ -55,6 +59,8 @@ class Writer:
         """Return a part with a minus sign, or without the one it has."""
         if part.opposite is not None:
             return part.opposite
+        if part.turned is not None:
+            return part.turned
         text = self.style.prefix(self.style.minus, self.fit(part, QUOTIENT))
         return Part(text, SUM, part.weight, part.depth, opposite=part)
 

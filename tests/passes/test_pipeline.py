@@ -78,7 +78,6 @@ def test_provenance_maps_nodes_to_equal_values(dag: Dag) -> None:
     small = optimize(graph)
     pairs = list(small.provenance.items())
     assert {node for node, _ in pairs} <= set(graph.nodes)
-    assert {image for _, image in pairs} <= set(small.nodes)
     before = graph.replaced([a for a, _ in pairs])
     after = graph.replaced([b for _, b in pairs])
     for (a, b), x, y in zip(pairs, run(before, *dag.arrays), run(after, *dag.arrays), strict=True):

@@ -269,3 +269,34 @@ def test_the_text_means_what_the_graph_computes(tree: Tree) -> None:
     lines = sg.pretty(value).splitlines()
     expected = sg.compile(list(tensors.values()), value, backend="numpy")(*at.values())
     assert read_back(lines, at) == pytest.approx(float(expected), rel=1e-9, abs=1e-12)
+
+
+def test_a_shared_residual_has_one_name_and_no_signs() -> None:
+    """What is differentiated with a minus sign prints with the difference turned round."""
+    x, t = sg.tensor("x", ("n", 2)), sg.tensor("t", ("n",))
+    w, b = sg.parameter("w", (2,)), sg.parameter("b")
+    J = sg.mean((t - (x @ w + b)) ** 2)
+    assert sg.pretty(sg.grad(J, [w, b])) == (
+        "∂J/∂w = xᵀ δ\n"
+        "∂J/∂b = Σ δ\n"
+        "  where  δ = 2 (x w + b − t) / n"
+    )  # fmt: skip
+
+
+def test_the_xor_net() -> None:
+    X, t = sg.tensor("X", (4, 2)), sg.tensor("t", (4,))
+    W, c = sg.parameter("W", (2, 2)), sg.parameter("c", (2,))
+    w, b = sg.parameter("w", (2,)), sg.parameter("b")
+    a = X @ W + c
+    h = sg.nn.relu(a)
+    J = sg.mean((t - (h @ w + b)) ** 2)
+    assert sg.pretty(sg.grad(J, [W, c, w, b])) == (
+        "∂J/∂W = Xᵀ δ₁\n"
+        "∂J/∂c = sum(δ₁, axis=0)\n"
+        "∂J/∂w = hᵀ δ₂\n"
+        "∂J/∂b = Σ δ₂\n"
+        "  where  δ₂ = 0.5 (h w + b − t)\n"
+        "         δ₁ = (δ₂ wᵀ) ⊙ 1[a > 0]\n"
+        "         a  = X W + c\n"
+        "         h  = relu(a)"
+    )
