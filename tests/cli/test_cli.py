@@ -336,6 +336,20 @@ class TestExplain:
         assert part in capsys.readouterr().out
 
 
+class TestGraph:
+    @pytest.mark.parametrize(
+        ("form", "start"), [("svg", "<svg"), ("dot", "digraph {"), ("mermaid", "flowchart TD")]
+    )
+    def test_forms(self, form: str, start: str, capsys: pytest.CaptureFixture[str]) -> None:
+        file = write(ONE)
+        assert run("graph", file, f"--{form}") == 0
+        out = capsys.readouterr().out
+        assert out.startswith(start)
+        assert "∂loss/∂W" in out
+        assert run("graph", file, f"--{form}", "-o", "picture") == 0
+        assert Path("picture").read_text(encoding="utf-8") == out
+
+
 class TestCheck:
     def test_one_line_for_each_gradient(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert run("check", write(ONE)) == 0
