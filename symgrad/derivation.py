@@ -19,10 +19,8 @@ from symgrad.ir.types import Array
 from symgrad.ir.walk import consumers, reachable
 from symgrad.passes.pipeline import optimize
 from symgrad.show.derivation import Facts, html_derivation, latex_derivation, unicode_derivation
+from symgrad.show.formula import LINES
 from symgrad.tensor import Tensor
-
-LINES = 200
-"""The most lines of a table, unless asked for all."""
 
 
 class Derivation:

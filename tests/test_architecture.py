@@ -24,7 +24,7 @@ LAYERS: list[set[str]] = [
     {"backends"},
     {
         *("bind", "compile", "derivatives", "model", "check"),
-        *("module", "init", "optim", "pretty", "derivation", "trace"),
+        *("module", "init", "optim", "pretty", "derivation", "description", "report", "trace"),
     },
     {"cli"},
 ]

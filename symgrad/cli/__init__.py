@@ -76,6 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--all", action="store_true", help="every value, however many there are")
     command.set_defaults(run=_graph, form="svg")
 
+    command = commands.add_parser("report", help="write everything about a model as one page")
+    _model_argument(command)
+    command.add_argument("-o", "--output", type=Path, metavar="FILE", help="the HTML file to write")
+    command.set_defaults(run=_report)
+
     command = commands.add_parser("check", help="compare gradients with finite differences")
     _model_argument(command)
     command.set_defaults(run=_check)
@@ -115,6 +120,12 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _graph(options: argparse.Namespace) -> int:
     from symgrad.cli.graph import run
+
+    return run(options)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from symgrad.cli.report import run
 
     return run(options)
 

@@ -7,21 +7,15 @@ import contextlib
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from symgrad.backends.lowered import lowered
 from symgrad.check import Report, check, sample
 from symgrad.cli.load import Loaded, load
+from symgrad.description import described
 from symgrad.errors import ModelError
-from symgrad.ir.cost import total_cost
-from symgrad.ir.graph import NODES_REMOVED, Graph
-from symgrad.ir.size import Dim, evaluate, names_in
-from symgrad.lower.source import Source
-from symgrad.model import Model
 from symgrad.module import Module, beside, model_module
-from symgrad.passes.pipeline import NAMES, optimize
 from symgrad.pretty import pretty
 
 
@@ -54,14 +48,8 @@ def _stage(what: str) -> Iterator[None]:
 
 def _facts(loaded: Loaded, options: argparse.Namespace) -> dict[str, Any]:
     model = loaded.model
-    with _stage("differentiating"):
-        original = Graph(model.arguments, [model.loss, *model.gradients.values()])
-        graph = optimize(original, without=options.without)
-        derived = optimize(
-            Graph(model.arguments, list(model.gradients.values())), without=options.without
-        )
-    with _stage("lowering"):
-        source = lowered(graph)
+    with _stage("differentiating and lowering"):
+        found = described(model, options.without)
     with _stage("checking gradients against finite differences"):
         report = check(model)
     with _stage(f"compiling with {options.backend}"):
@@ -79,39 +67,11 @@ def _facts(loaded: Loaded, options: argparse.Namespace) -> dict[str, Any]:
         },
         "inputs": {name: str(t.type) for name, t in model.inputs.items()},
         "parameters": {name: str(t.type) for name, t in model.parameters.items()},
-        "gradients": pretty(derived).splitlines(),
-        "passes": {
-            "nodes_before": len(original),
-            "nodes_after": len(graph),
-            "removed": {e.stage: e.count for e in _merged(graph) if e.action == NODES_REMOVED},
-            "ledger": [
-                {"pass": e.stage, "action": e.action, "count": e.count, "at": list(e.places)}
-                for e in _merged(graph)
-                if e.action != NODES_REMOVED
-            ],
-        },
-        "kernels": [
-            {"step": step.text, "flops": str(step.cost.flops), "bytes": str(step.cost.bytes)}
-            for step in source.steps
-        ],
-        "cost": _cost(original, graph, source, model, options.without),
-        "memory": _memory(source, model),
+        "gradients": pretty(found.formulas).splitlines(),
+        **found.facts,
         "check": {**_checked(report), "backend": options.backend, "backend_error": worst},
         "module": _written(module, output),
     }
-
-
-def _merged(graph: Graph) -> list[Any]:
-    """Return the ledger with equal actions of one pass counted together, in pipeline order."""
-    from symgrad.ir.graph import Entry
-
-    found: dict[tuple[str, str], Entry] = {}
-    for e in graph.ledger:
-        known = found.get((e.stage, e.action))
-        places = tuple(dict.fromkeys((*(known.places if known else ()), *e.places)))[:3]
-        count = e.count + (known.count if known else 0)
-        found[(e.stage, e.action)] = Entry(e.stage, e.action, places, count)
-    return sorted(found.values(), key=lambda e: NAMES.index(e.stage))
 
 
 def _agreement(loaded: Loaded, options: argparse.Namespace) -> float:
@@ -136,51 +96,6 @@ def _agreement(loaded: Loaded, options: argparse.Namespace) -> float:
             f"the {options.backend} backend differs from the reference by {worst:.1e}, relative"
         )
     return worst
-
-
-def _cost(
-    original: Graph, graph: Graph, source: Source, model: Model, without: Sequence[str]
-) -> dict[str, Any]:
-    """Return floating-point operations and bytes as polynomials, and what the gradient adds."""
-    loss = optimize(Graph(model.arguments, [model.loss]), without=without)
-    moved: Dim = 0
-    for step in source.steps:
-        moved = moved + step.cost.bytes
-    flops = {
-        "loss": total_cost(loss.nodes).flops,
-        "as_written": total_cost(original.nodes).flops,
-        "after_passes": total_cost(graph.nodes).flops,
-    }
-    facts: dict[str, Any] = {f"flops_{name}": str(dim) for name, dim in flops.items()}
-    facts["bytes_node_by_node"] = str(total_cost(graph.nodes).bytes)
-    facts["bytes_in_kernels"] = str(moved)
-    known = _data_sizes(model)
-    if names_in(tuple(flops.values())) <= known.keys():
-        counts = {name: int(str(evaluate(dim, known))) for name, dim in flops.items()}
-        if counts["loss"]:
-            facts["gradient_to_loss"] = round(counts["after_passes"] / counts["loss"], 3)
-    return facts
-
-
-def _data_sizes(model: Model) -> dict[str, int]:
-    return {
-        str(dim): got
-        for name, array in model.data.items()
-        for dim, got in zip(model.inputs[name].shape, array.shape, strict=True)
-    }
-
-
-def _memory(source: Source, model: Model) -> dict[str, Any]:
-    """Return how many bytes a call takes, as polynomials in the named sizes."""
-    peak: Dim = 0
-    for dim in source.memory.values():
-        peak = peak + dim
-    known = _data_sizes(model)
-    facts: dict[str, Any] = {kind: str(dim) for kind, dim in source.memory.items()}
-    facts["peak"] = str(peak)
-    if names_in(peak) <= known.keys():
-        facts["peak_for_data"] = evaluate(peak, known)
-    return facts
 
 
 def _checked(report: Report) -> dict[str, Any]:

@@ -63,10 +63,14 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell: mathematics in the notation of the target, or words."""
+    """One cell: mathematics in the notation of the target, or words.
+
+    ``at`` are the lines of the model that it comes from.
+    """
 
     text: str
     is_math: bool = True
+    at: tuple[str, ...] = ()
 
 
 Paragraph = tuple[Cell, ...]
@@ -197,7 +201,8 @@ class _Derivation:
 
     def _definition(self, node: Node) -> Cell:
         name = self.writer.parts[node].text
-        return self._equation(name, self.style.equals, self.text_of[node].text)
+        text = self.style.infix(name, self.style.equals, self.text_of[node].text)
+        return Cell(text, at=(node.origin.place,))
 
     # The sections
 
@@ -213,7 +218,8 @@ class _Derivation:
                 backward.insert(0, one)
             left = self._definition(node)
             rows += [
-                (left if not i else Cell(""), cell) for i, cell in enumerate(backward or [Cell("")])
+                (left if not i else Cell("", at=left.at), cell)
+                for i, cell in enumerate(backward or [Cell("")])
             ]
         words = _said("Read the left column upwards, and the right one downwards.")
         return self._limited(
@@ -265,7 +271,8 @@ class _Derivation:
             inserted = _count_by_name(new)
             name = self.writer.parts[node].text if not contributions else ""
             line = self._equation(self._gradient(node), self.style.equals, self._sum(node))
-            rows.append((Cell(name), Cell(""), Cell(inserted, is_math=False), line))
+            last = Cell(inserted, is_math=False, at=(node.origin.place,))
+            rows.append((Cell(name), Cell(""), last, line))
         words = _said(
             "For each V, from the last to the first: its consumers, the derivative of each, what "
             "each contributes, and the sum, with the nodes that were inserted for it."
@@ -293,7 +300,7 @@ class _Derivation:
             (
                 Cell(entry.stage, is_math=False),
                 Cell(_times(entry.action, entry.count), is_math=False),
-                Cell(", ".join(entry.places), is_math=False),
+                Cell(", ".join(entry.places), is_math=False, at=entry.places),
             )
             for entry in after.ledger
             if entry.action != NODES_REMOVED and not entry.action.startswith(_NOISE)
@@ -305,7 +312,7 @@ class _Derivation:
         found = LetForm(self.facts.simplified, self.style).write()
         rows = [
             (self._equation(name, self.style.equals, text) if name else Cell(text),)
-            for name, text in (*found.answers, *found.lets)
+            for name, text, _ in (*found.answers, *found.lets)
         ]
         return self._limited(Section("Result"), rows)
 
@@ -313,7 +320,8 @@ class _Derivation:
         values, rows = self.facts.values, []
         for node in [*(n for n in self.forward if n.is_input), *self.shown]:
             total = self.facts.sweep.totals.get(node)
-            cells = [Cell(self.writer.parts[node].text), self._value(values[node])]
+            name = Cell(self.writer.parts[node].text, at=(node.origin.place,))
+            cells = [name, self._value(values[node])]
             if total is None:
                 cells += [Cell(""), Cell("")]
             else:
@@ -482,13 +490,21 @@ def _as_html(section: Section) -> str:
             cells = "".join(f"<th>{escape(text)}</th>" for text in section.head)
             lines.append(f"<thead><tr>{cells}</tr></thead>")
         lines.append("<tbody>")
-        for row in section.rows:
-            lines.append(f"<tr>{''.join(f'<td>{_html_cell(cell)}</td>' for cell in row)}</tr>")
+        lines += map(_html_row, section.rows)
         lines.append("</tbody></table>")
     return "\n".join([*lines, "</section>"])
+
+
+def _html_row(row: Sequence[Cell]) -> str:
+    places = "|".join(dict.fromkeys(place for cell in row for place in cell.at))
+    at = f' data-at="{escape(places)}"' if places else ""
+    return f"<tr{at}>{''.join(f'<td>{_html_cell(cell)}</td>' for cell in row)}</tr>"
 
 
 def _html_cell(cell: Cell) -> str:
     if not cell.text or not cell.is_math:
         return escape(cell.text)
-    return f'<math xmlns="http://www.w3.org/1998/Math/MathML"><mrow>{cell.text}</mrow></math>'
+    return (
+        '<math xmlns="http://www.w3.org/1998/Math/MathML" displaystyle="true">'
+        f"<mrow>{cell.text}</mrow></math>"
+    )

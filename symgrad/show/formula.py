@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from symgrad.ir.graph import Derivative, Graph
 from symgrad.ir.names import cotangents, value_names, variables
@@ -29,21 +30,29 @@ one from one less: so h1 = tanh(x W) is, and z = x W + b is not.
 LINES = 200
 
 
+class Line(NamedTuple):
+    """One equation: a name, which may be empty, what it is, and the value it is of."""
+
+    name: str
+    text: str
+    node: Node
+
+
 @dataclass(frozen=True, slots=True)
 class Formula:
     """A formula in let-form: answers, and what the names in them stand for."""
 
-    answers: list[tuple[str, str]]
-    lets: list[tuple[str, str]]
+    answers: list[Line]
+    lets: list[Line]
 
 
 def unicode_text(graph: Graph, lines: int | None = LINES) -> str:
     """Return the formulas of an optimised graph's outputs, for a terminal."""
     found = LetForm(graph, UNICODE).write()
-    rows = [f"{name} = {text}" if name else text for name, text in found.answers]
+    rows = [f"{name} = {text}" if name else text for name, text, _ in found.answers]
     lets = found.lets if lines is None else found.lets[:lines]
-    width = max((len(name) for name, _ in lets), default=0)
-    for number, (name, text) in enumerate(lets):
+    width = max((len(let.name) for let in lets), default=0)
+    for number, (name, text, _) in enumerate(lets):
         lead = "  where  " if number == 0 else "         "
         rows.append(f"{lead}{name:<{width}} = {text}")
     hidden = len(found.lets) - len(lets)
@@ -55,11 +64,11 @@ def unicode_text(graph: Graph, lines: int | None = LINES) -> str:
 def latex_text(graph: Graph, lines: int | None = LINES) -> str:
     """Return the formulas of an optimised graph's outputs as LaTeX."""
     found = LetForm(graph, LATEX).write()
-    rows = [f"{name} &= {text}" if name else f"&{text}" for name, text in found.answers]
+    rows = [f"{name} &= {text}" if name else f"&{text}" for name, text, _ in found.answers]
     lets = found.lets if lines is None else found.lets[:lines]
     if not lets and len(rows) == 1:
         return rows[0].replace("&", "", 1)
-    for number, (name, text) in enumerate(lets):
+    for number, (name, text, _) in enumerate(lets):
         lead = r"\text{where}\quad " if number == 0 else ""
         rows.append(f"{lead}{name} &= {text}")
     if len(lets) < len(found.lets):
@@ -71,8 +80,8 @@ def mathml_text(graph: Graph, lines: int | None = LINES) -> str:
     """Return the formulas of an optimised graph's outputs as a MathML Core element."""
     found = LetForm(graph, MATHML).write()
     lets = found.lets if lines is None else found.lets[:lines]
-    rows = [("", name, text) for name, text in found.answers]
-    rows += [("" if i else "where", name, text) for i, (name, text) in enumerate(lets)]
+    rows = [("", name, text) for name, text, _ in found.answers]
+    rows += [("" if i else "where", name, text) for i, (name, text, _) in enumerate(lets)]
     if len(lets) < len(found.lets):
         rows.append(("", "", "<mo>⋮</mo>"))
     cells = [
@@ -114,7 +123,7 @@ class LetForm(Writer):
                 part = self.negated(Part(name)) if part.opposite else Part(name)
             self.parts[node] = part
         answers = [
-            (self._label(node, derivative), self._answer(node))
+            Line(self._label(node, derivative), self._answer(node), node)
             for node, derivative in zip(self.graph.outputs, self.graph.derivatives, strict=True)
         ]
         return Formula(answers, self._where())
@@ -122,11 +131,11 @@ class LetForm(Writer):
     def _answer(self, node: Node) -> str:
         return self.parts[node].text
 
-    def _where(self) -> list[tuple[str, str]]:
+    def _where(self) -> list[Line]:
         """Return the definitions: the backward ones in order of computation, then the forward."""
         backward = [let for let in self.lets if let[0].origin.gradient_of is not None]
         forward = [let for let in self.lets if let[0].origin.gradient_of is None]
-        return [(name, text) for _, name, text in (*backward, *forward)]
+        return [Line(name, text, node) for node, name, text in (*backward, *forward)]
 
     def _label(self, node: Node, derivative: Derivative | None) -> str:
         if derivative is None:
