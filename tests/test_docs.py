@@ -10,6 +10,7 @@ import pytest
 
 import symgrad as sg
 from docs.make_ops import PAGE, page
+from symgrad.cli import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -59,6 +60,23 @@ def test_the_error_in_the_readme_is_the_error(tmp_path: Path) -> None:
 
 def test_the_list_of_ops_is_current() -> None:
     assert PAGE.read_text(encoding="utf-8") == page()
+
+
+def test_the_page_on_reading_shows_real_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each command prints what stands below it; a line of ⋮ stands for any lines."""
+    text = (ROOT / "docs" / "reading.md").read_text(encoding="utf-8")
+    [(_, model), *blocks] = re.findall(r"^```(\w+)\n(.*?)^```", text, re.S | re.M)
+    monkeypatch.chdir(tmp_path)
+    Path("model.py").write_text(model, encoding="utf-8")
+    assert len(blocks) == 14
+    for (language, command), (_, shown) in zip(blocks[::2], blocks[1::2], strict=True):
+        assert language == "sh"
+        assert main(command.split()[1:]) == 0
+        parts = [re.escape(part) for part in re.split(r"^ *⋮\n", shown, flags=re.M)]
+        real = capsys.readouterr().out
+        assert re.fullmatch("(?:.*\n)*".join(parts), real), f"{command}{real}"
 
 
 def test_the_package_doctest() -> None:

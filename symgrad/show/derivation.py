@@ -6,10 +6,10 @@ terminal, LaTeX, a web page.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from typing import Any
 
 import numpy as np
 
@@ -430,8 +430,8 @@ def shown_value(value: Array) -> str:
     if not value.shape:
         return f"{value[()]:.10g}" if value.dtype.kind == "f" else str(value[()])
     if value.size <= 12:
-        text = np.array2string(value + 0, precision=6, separator=", ")
-        return re.sub(r"(?<=\[) | (?=,)", "", " ".join(text.split()))
+        digits: Any = {"float_kind": lambda number: f"{number + 0:.6g}"}
+        return " ".join(np.array2string(value, separator=", ", formatter=digits).split())
     shape = " × ".join(map(str, value.shape))
     if value.dtype.kind == "b":
         return f"{shape} values, {int(value.sum())} of them true"

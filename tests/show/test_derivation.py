@@ -109,12 +109,12 @@ def test_xor_net() -> None:
         b: 0,
     }
     table = {row[0]: row for row in sections(str(sg.derivation(J, [W, c, w, b], at)))["By hand"]}
-    assert table["a"][1] == "[[0., -1.], [1., 0.], [1., 0.], [2., 1.]]"
-    assert table["h"][1] == "[[0., 0.], [1., 0.], [1., 0.], [2., 1.]]"
-    assert table["y"][1] == "[0., 1., 1., 0.]"
+    assert table["a"][1] == "[[0, -1], [1, 0], [1, 0], [2, 1]]"
+    assert table["h"][1] == "[[0, 0], [1, 0], [1, 0], [2, 1]]"
+    assert table["y"][1] == "[0, 1, 1, 0]"
     assert table["J"][1] == "0"
-    assert table["W"][2:] == ["∂J/∂W = Xᵀ (∂J/∂u₁)", "[[0., 0.], [0., 0.]]"]
-    assert [table[name][3] for name in "cwb"] == ["[0., 0.]", "[0., 0.]", "0"]
+    assert table["W"][2:] == ["∂J/∂W = Xᵀ (∂J/∂u₁)", "[[0, 0], [0, 0]]"]
+    assert [table[name][3] for name in "cwb"] == ["[0, 0]", "[0, 0]", "0"]
     assert table["a"][2] == "∂J/∂a = (∂J/∂h) ⊙ 1[a > 0]"
 
 
