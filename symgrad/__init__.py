@@ -108,7 +108,7 @@ from symgrad.ops.shape import (
 from symgrad.passes.pipeline import optimize
 from symgrad.pretty import latex, mathml, pretty
 from symgrad.tensor import Printers, Tensor, constant
-from symgrad.trace import value_and_grad
+from symgrad.tracing import value_and_grad
 
 abs = absolute
 Printers.pretty, Printers.latex = staticmethod(pretty), staticmethod(latex)

@@ -99,7 +99,7 @@ def derivation(
         g_prime=frozenset(sweep.totals),
         reasons=_reasons(nodes, images, sweep),
         stable=[_line(e) for e in stable.ledger if e.action != NODES_REMOVED],
-        simplified=optimize(graph),
+        simplified=optimize(graph, finite=True),
         values={} if at is None else _values(graph, [root, *sweep.totals.values()], at),
     )
     return Derivation(facts)

@@ -59,7 +59,7 @@ def described(model: Model, without: Sequence[str] = ()) -> Description:
         "cost": _cost(original, graph, source, model, without),
         "memory": _memory(source, model),
     }
-    return Description(graph, optimize(gradients, without=without), facts)
+    return Description(graph, optimize(gradients, without=without, finite=True), facts)
 
 
 def _merged(graph: Graph) -> list[Entry]:

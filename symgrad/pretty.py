@@ -1,4 +1,8 @@
-"""Formulas of tensors: optimised first, then written in let-form."""
+"""Formulas of tensors: optimised first, then written in let-form.
+
+A formula is read as mathematics, so identities that fail only for infinities and NaN are applied,
+too: x / x is 1.
+"""
 
 from __future__ import annotations
 
@@ -49,4 +53,4 @@ def _optimised(value: Printable) -> Graph:
         graph = value
     else:
         graph = graph_of([value] if isinstance(value, Tensor) else value)
-    return graph if graph.provenance else optimize(graph)
+    return graph if graph.provenance else optimize(graph, finite=True)

@@ -24,7 +24,7 @@ LAYERS: list[set[str]] = [
     {"backends"},
     {
         *("bind", "compile", "derivatives", "model", "check"),
-        *("module", "init", "optim", "pretty", "derivation", "description", "report", "trace"),
+        *("module", "init", "optim", "pretty", "derivation", "description", "report", "tracing"),
     },
     {"cli"},
 ]

@@ -12,6 +12,7 @@ from symgrad.ir.op import Case, Op, define
 from symgrad.ir.origin import here
 from symgrad.ir.size import product
 from symgrad.ir.types import TensorType
+from symgrad.ops.elementwise import sqrt
 from symgrad.ops.index import gather
 from symgrad.ops.leaves import arange
 from symgrad.ops.reduce import sum, sum_axes
@@ -130,7 +131,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> T
         raise errors.UnsupportedError(
             errors.worded(f"norm: order {ord!r} of {x!r} is not known", made_at=here())
         )
-    return sum(x * x, axis, keepdims=keepdims) ** 0.5
+    return sqrt(sum(x * x, axis, keepdims=keepdims))
 
 
 @implements(np.trace)

@@ -46,6 +46,11 @@ FINITE_RULES = rules(
     x - x             -> 0
     x / x             -> 1
     (x / y) * y       -> x
+    (x / y) * (y / z) -> x / z
+    x / (x / y)       -> y
+    (x / y) / x       -> 1 / y
+    x / (x * y)       -> 1 / y
+    (x * y) / x       -> y
     """,
     finite_only=True,
 )

@@ -23,6 +23,8 @@ from symgrad.show.writer import Writer
 
 _LONGEST = 72
 _DEEPEST = 12
+_REPEATED = 14
+"""How much longer a formula may get by writing a short part again instead of naming it."""
 _NAMED_DEPTH = 3
 """A sum or product that the user named is written by its name from this depth on, a function of
 one from one less: so h1 = tanh(x W) is, and z = x W + b is not.
@@ -149,9 +151,11 @@ class LetForm(Writer):
     # Which values get a name
 
     def _name_for(self, node: Node, part: Part) -> str | None:
-        if (part.opposite or part).weight == 0 or node.op.name in SILENT or is_transpose(node):
+        silent = node.op.name in SILENT or is_transpose(node) or part.identity
+        plain = part.transposed is not None and part.transposed.weight == 0
+        if (part.opposite or part).weight == 0 or silent or plain:
             return None
-        shared = len(self.users[node]) > 1 or self._shared_through_views(node)
+        shared = self._uses(node) > 1
         if not shared and self._is_answer(node):
             return None
         if node in self.deltas and (len(self.deltas) > 1 or shared):
@@ -163,7 +167,9 @@ class LetForm(Writer):
         if user and not backward and (shared or nested):
             return self.style.name(user)
         length = self.style.length(part.text)
-        tiny = part.weight <= 1 and length <= 10 and part.strength >= PRODUCT
+        brackets = 2 * (part.strength < PRODUCT)
+        tiny = part.weight <= 1 and length <= 10 and not brackets
+        tiny = tiny or (self._uses(node) - 1) * (length + brackets) <= _REPEATED
         if (shared and not tiny) or length > _LONGEST or part.depth >= _DEEPEST:
             return self._fresh("g" if backward else "u")
         return None
@@ -175,12 +181,13 @@ class LetForm(Writer):
             user.op.name == "negative" and user in answers for user in self.users[node]
         )
 
-    def _shared_through_views(self, node: Node) -> bool:
+    def _uses(self, node: Node) -> int:
+        """Return how often a value is used, also through views that do not show."""
         count = 0
         for user in self.users[node]:
             silent = user.op.name in SILENT or is_transpose(user)
             count += len(self.users[user]) if silent else 1
-        return count > 1
+        return max(count, len(self.users[node]))
 
     def _fresh(self, letter: str) -> str:
         number = self.fresh[letter] + 1

@@ -129,7 +129,11 @@ class Style:
 
     def root(self, text: str) -> str:
         """Return a square root."""
-        return f"√({text})"
+        return f"√{text}" if self.is_name(text) and len(text) == 1 else f"√({text})"
+
+    def norm(self, text: str) -> str:
+        """Return the Euclidean norm of a value."""
+        return f"‖{text}‖"
 
     def call(self, name: str, arguments: list[str]) -> str:
         """Return a function applied to arguments."""
@@ -222,6 +226,9 @@ class Latex(Style):
     def root(self, text: str) -> str:
         return f"\\sqrt{{{text}}}"
 
+    def norm(self, text: str) -> str:
+        return f"\\left\\lVert {text} \\right\\rVert"
+
     def call(self, name: str, arguments: list[str]) -> str:
         return f"\\operatorname{{{_escaped_text(name)}}}({', '.join(arguments)})"
 
@@ -300,6 +307,9 @@ class MathMl(Style):
 
     def root(self, text: str) -> str:
         return f"<msqrt>{text}</msqrt>"
+
+    def norm(self, text: str) -> str:
+        return f"<mrow><mo>‖</mo>{text}<mo>‖</mo></mrow>"
 
     def call(self, name: str, arguments: list[str]) -> str:
         inner = "<mo>,</mo>".join(arguments)

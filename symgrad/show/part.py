@@ -15,7 +15,11 @@ class Part:
     ``opposite`` is the value without its minus sign, for one that starts with such a sign;
     ``turned`` is b − a for a difference a − b;
     ``factors`` are those of a plain product, each with its place in the order of writing;
-    ``quotient`` is what a fraction is a fraction of.
+    ``quotient`` is what a fraction is a fraction of;
+    ``number`` is the value of a number, ``coefficient`` that of the first factor of a product;
+    ``squares`` is x for the sum of all its squares, whose root is its norm;
+    ``transposed`` is A for Aᵀ;
+    ``identity`` marks the identity matrix.
     """
 
     text: str
@@ -26,3 +30,8 @@ class Part:
     turned: Part | None = None
     factors: tuple[tuple[int, str], ...] = ()
     quotient: tuple[Part, Part] | None = None
+    number: float | None = None
+    coefficient: float | None = None
+    squares: Part | None = None
+    transposed: Part | None = None
+    identity: bool = False

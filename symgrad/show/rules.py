@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from symgrad.ir.node import Node, scalar_value
 from symgrad.ir.size import Size
@@ -16,6 +19,33 @@ if TYPE_CHECKING:
 
 SILENT = frozenset({"broadcast_to", "expand_dims", "squeeze", "reshape", "stop_gradient"})
 """Ops that a reader infers."""
+
+
+_SHORT = 6
+"""Numbers of more letters are not multiplied for print."""
+
+
+def known_number(w: Writer, value: float) -> Part | None:
+    """Return a well-known number in symbols, such as 2/√π."""
+    pi = Part(w.style.name("pi"))
+    root = Part(w.style.root(pi.text))
+    twice = Part(w.style.product([w.style.number(2), pi.text]), PRODUCT)
+    one, two = (Part(w.style.number(n), number=n) for n in (1, 2))
+    for number, top, bottom in (
+        (math.pi, pi, None),
+        (2 * math.pi, twice, None),
+        (2 / math.sqrt(math.pi), two, root),
+        (1 / math.sqrt(2 * math.pi), one, Part(w.style.root(twice.text))),
+        (math.sqrt(2 / math.pi), Part(w.style.root(_quotient(w, two, pi).text)), None),
+        (math.sqrt(2), Part(w.style.root(two.text)), None),
+        (1 / math.sqrt(2), one, Part(w.style.root(two.text))),
+        (math.log(2), Part(w.style.call("log", [two.text])), None),
+        (1 / math.log(2), one, Part(w.style.call("log", [two.text]))),
+        (1 / math.log(10), one, Part(w.style.call("log", [w.style.number(10)]))),
+    ):
+        if value == number or value == np.float32(number):
+            return top if bottom is None else _quotient(w, top, bottom)
+    return None
 
 
 def _leaf(w: Writer, node: Node, _inner: list[Part]) -> Part:
@@ -57,6 +87,8 @@ def _cast(w: Writer, node: Node, inner: list[Part]) -> Part:
 
 def _add(w: Writer, _node: Node, inner: list[Part]) -> Part:
     a, b = inner
+    if a.text == b.text:
+        return _juxtaposed(w, [(0, w.number(2)), (3, a)])
     if b.opposite is None and a.opposite is not None:
         a, b = b, a
     if b.opposite is not None:
@@ -126,8 +158,7 @@ def _juxtaposed(w: Writer, operands: list[tuple[int, Part]]) -> Part:
         top, bottom = fraction.quotient
         inner = [(r, top if part is fraction else part) for r, part in operands]
         return _quotient(w, _juxtaposed(w, inner), bottom)
-    one = w.style.number(1)
-    operands = [pair for pair in operands if pair[1].text != one] or operands[:1]
+    operands = _numbers_first(w, operands)
     factors: list[tuple[int, str]] = []
     strength = PRODUCT
     for rank, part in operands:
@@ -142,7 +173,30 @@ def _juxtaposed(w: Writer, operands: list[tuple[int, Part]]) -> Part:
             factors.append((2 * rank + (part.strength < PRODUCT), w.fit(part, PRODUCT)))
     factors = _gathered(w, sorted(factors, key=lambda factor: factor[0]))
     text = w.style.product([factor for _, factor in factors])
-    return Part(text, strength, factors=tuple(factors) if strength == PRODUCT else ())
+    if strength != PRODUCT:
+        return Part(text, strength)
+    first = next((part.number for _, part in operands if part.number is not None), None)
+    return Part(text, PRODUCT, factors=tuple(factors), coefficient=first)
+
+
+def _numbers_first(w: Writer, operands: list[tuple[int, Part]]) -> list[tuple[int, Part]]:
+    """Return factors with the numbers among them multiplied, where that is exact and short."""
+    found: list[tuple[int, Part]] = []
+    numbers: list[float] = []
+    for rank, part in operands:
+        if part.number is not None:
+            numbers.append(part.number)
+        elif part.coefficient is not None:
+            numbers.append(part.coefficient)
+            found.append((rank, replace(part, factors=part.factors[1:])))
+        else:
+            found.append((rank, part))
+    total = math.prod(numbers)
+    if len(numbers) > 1 and len(repr(total)) > _SHORT:
+        return operands
+    if numbers and (total != 1 or not found):
+        found.insert(0, (0, w.number(total)))
+    return found
 
 
 def _gathered(w: Writer, factors: list[tuple[int, str]]) -> list[tuple[int, str]]:
@@ -217,11 +271,35 @@ def _logistic_loss(w: Writer, node: Node, inner: list[Part]) -> Part:
 
 def _power(w: Writer, node: Node, inner: list[Part]) -> Part:
     base, exponent = inner
-    if scalar_value(node.inputs[1]) == 1:
+    number = scalar_value(node.inputs[1])
+    if number == 1:
         return base
-    if scalar_value(node.inputs[1]) == 0.5:
-        return Part(w.style.root(base.text))
+    if number == 0.5:
+        return _root(w, base)
+    if number is not None and number < 0:
+        positive = Part(w.style.power(w.fit(base, ATOM), w.style.number(-number)), POWER)
+        bottom = base if number == -1 else _root(w, base) if number == -0.5 else positive
+        return _quotient(w, w.number(1), bottom)
     return Part(w.style.power(w.fit(base, ATOM), exponent.text), POWER)
+
+
+def _root(w: Writer, part: Part) -> Part:
+    if part.squares is not None:
+        return Part(w.style.norm(part.squares.text))
+    return Part(w.style.root(part.text))
+
+
+def _sqrt(w: Writer, _node: Node, inner: list[Part]) -> Part:
+    return _root(w, inner[0])
+
+
+def _transposed(w: Writer, part: Part) -> Part:
+    """Return Aᵀ for A, and A for Aᵀ."""
+    if part.identity:
+        return part
+    if part.transposed is not None:
+        return part.transposed
+    return Part(w.style.transpose(w.fit(part, ATOM)), ATOM, transposed=part)
 
 
 def _matmul(w: Writer, node: Node, inner: list[Part]) -> Part:
@@ -229,17 +307,23 @@ def _matmul(w: Writer, node: Node, inner: list[Part]) -> Part:
         factors, negative = _positive(inner)
         product = _matmul(w, node, factors)
         return w.negated(product) if negative else product
-    left, right = (w.fit(part, PRODUCT) for part in inner)
-    if node.inputs[0].type.ndim == 1:
-        left = w.style.transpose(w.fit(inner[0], ATOM))
-    return Part(w.style.product([left, right]), PRODUCT)
+    a, b = inner
+    if a.identity or b.identity:
+        return b if a.identity else a
+    ranks = [x.type.ndim for x in node.inputs]
+    if ranks == [1, 1]:
+        a = _transposed(w, a)
+    elif ranks == [1, 2]:
+        # A vector is a column: x A is Aᵀ x.
+        a, b = _transposed(w, b), a
+    return Part(w.style.product([w.fit(a, PRODUCT), w.fit(b, PRODUCT)]), PRODUCT)
 
 
 def _transpose(w: Writer, node: Node, inner: list[Part]) -> Part:
     if not is_transpose(node):
         axes = w.style.literal(str(node.attrs["axes"]))
         return Part(w.style.call("transpose", [inner[0].text, axes]))
-    return Part(w.style.transpose(w.fit(inner[0], ATOM)), ATOM)
+    return _transposed(w, inner[0])
 
 
 def is_transpose(node: Node) -> bool:
@@ -258,8 +342,33 @@ def _sum(w: Writer, node: Node, inner: list[Part]) -> Part:
     if node.type.ndim and nameless:
         axes = w.style.literal(f"axis={axes_text(node.attrs['axis'])}")
         return Part(w.style.call("sum", [inner[0].text, axes]))
+    if x.op.name == "gather" and _is_diagonal(x):
+        return Part(w.style.call("tr", [w.parts[x.inputs[0]].text]))
     sign = w.style.total(named if node.type.ndim else [])
-    return Part(w.style.spaced(sign, w.fit(inner[0], HADAMARD)), PRODUCT)
+    text = w.style.spaced(sign, w.fit(inner[0], HADAMARD))
+    squared = x.op.name == "power" and scalar_value(x.inputs[1]) == 2 and not node.type.ndim
+    return Part(text, PRODUCT, squares=w.parts[x.inputs[0]] if squared else None)
+
+
+def _is_diagonal(node: Node) -> bool:
+    """Return whether a node reads or writes the diagonal of a matrix."""
+    indices = node.inputs[1:]
+    return (
+        len(indices) == 2
+        and indices[0].op.name == "iota"
+        and indices[0].attrs == indices[1].attrs
+        and indices[0].op is indices[1].op
+    )
+
+
+def _scatter_add(w: Writer, node: Node, inner: list[Part]) -> Part:
+    if not _is_diagonal(node) or node.type.ndim != 2:
+        return w.by_template(node, inner)
+    value = inner[0]
+    if value.number is None:
+        return Part(w.style.call("diag", [value.text]))
+    unit = Part(w.style.name("I"), identity=value.number == 1)
+    return unit if unit.identity else _juxtaposed(w, [(0, value), (3, unit)])
 
 
 def axes_text(axes: object) -> str:
@@ -295,6 +404,8 @@ def _slice(w: Writer, node: Node, inner: list[Part], dropped: Sequence[int] = ()
 
 
 def _gather(w: Writer, node: Node, inner: list[Part]) -> Part:
+    if _is_diagonal(node) and node.inputs[0].type.ndim == 2:
+        return Part(w.style.call("diag", [inner[0].text]))
     x, *indices = inner
     before = [w.style.literal(":")] * node.attrs["axis"]
     return Part(w.style.index(w.fit(x, ATOM), before + [i.text for i in indices]))
@@ -312,6 +423,8 @@ RULES: dict[str, Callable[[Writer, Node, list[Part]], Part]] = {
     "divide": _divide,
     "logistic_loss": _logistic_loss,
     "power": _power,
+    "sqrt": _sqrt,
+    "scatter_add": _scatter_add,
     "matmul": _matmul,
     "transpose": _transpose,
     "sum": _sum,

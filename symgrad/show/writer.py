@@ -7,7 +7,7 @@ from dataclasses import replace
 from symgrad.ir.node import Node, scalar_value
 from symgrad.show.notation import Style
 from symgrad.show.part import ATOM, HADAMARD, QUOTIENT, RELATION, SUM, Part
-from symgrad.show.rules import RULES, SILENT, axes_text
+from symgrad.show.rules import RULES, SILENT, axes_text, known_number
 
 _LAST_AXIS = frozenset({"softmax", "log_softmax", "logsumexp"})
 """Functions of the last axis unless they say otherwise."""
@@ -35,14 +35,14 @@ class Writer:
             return self.number(value)
         rule = RULES.get(node.op.name)
         inner = [self.parts[x] for x in node.inputs]
-        part = rule(self, node, inner) if rule else self._by_template(node, inner)
+        part = rule(self, node, inner) if rule else self.by_template(node, inner)
         if node.op.name in SILENT:
             return part
         weight = 1 + sum(p.weight for p in inner)
         depth = 1 + max((p.depth for p in inner), default=0)
         shown = bool(node.inputs)
         if not shown:
-            return Part(part.text, part.strength, opposite=part.opposite)
+            return replace(part, factors=())
         opposite, turned = (
             replace(p, weight=weight, depth=depth) if p else None
             for p in (part.opposite, part.turned)
@@ -51,9 +51,12 @@ class Writer:
 
     def number(self, value: bool | int | float) -> Part:
         """Return a number; a negative one knows its opposite."""
-        if not isinstance(value, bool) and value < 0:
-            return self.negated(Part(self.style.number(-value)))
-        return Part(self.style.number(value))
+        if isinstance(value, bool):
+            return Part(self.style.number(value))
+        if value < 0:
+            return self.negated(self.number(-value))
+        found = known_number(self, value)
+        return found or Part(self.style.number(value), number=value)
 
     def negated(self, part: Part) -> Part:
         """Return a part with a minus sign, or without the one it has."""
@@ -64,7 +67,8 @@ class Writer:
         text = self.style.prefix(self.style.minus, self.fit(part, QUOTIENT))
         return Part(text, SUM, part.weight, part.depth, opposite=part)
 
-    def _by_template(self, node: Node, inner: list[Part]) -> Part:
+    def by_template(self, node: Node, inner: list[Part]) -> Part:
+        """Return an op's own template filled in, or a call."""
         op = node.op
         texts = [part.text for part in inner]
         if (op.text or op.latex) and not op.variadic:

@@ -137,8 +137,8 @@ def test_second_derivatives_say_their_order() -> None:
     [
         (lambda x, y: x - (y - x), "x − (y − x)"),
         (lambda x, y: (x + y) * x, "x (x + y)"),
-        (lambda x, y: x / (y * x), "x / (y x)"),
-        (lambda x, y: x / y / x, "x / (y x)"),
+        (lambda x, y: 2 / (y * x), "2 / (y x)"),
+        (lambda x, y: 2 / y / x, "2 / (y x)"),
         (lambda x, y: (x / y) ** 2, "(x / y)²"),
         (lambda x, y: -(x + y), "−(x + y)"),
         (lambda x, y: (-x) ** 2, "(−x)²"),
@@ -146,7 +146,7 @@ def test_second_derivatives_say_their_order() -> None:
         (lambda x, y: 2.5 * x * y * 2, "5 x y"),
         (lambda x, y: x * x * x, "x³"),
         (lambda x, y: x ** (y + 1), "x^(y + 1)"),
-        (lambda x, y: x**-2, "x⁻²"),
+        (lambda x, y: x**-2, "1 / x²"),
         (lambda x, y: np.sqrt(x + y), "√(x + y)"),
         (lambda x, y: np.where(x > y, x, y), "where(x > y, x, y)"),
         (lambda x, y: abs(x) + np.log10(y), "|x| + log₁₀(y)"),
@@ -163,7 +163,7 @@ def test_no_more_parentheses_than_needed(make: Any, text: str) -> None:
     ("make", "text"),
     [
         (lambda A, v: A @ v, "A v"),
-        (lambda A, v: v @ A, "vᵀ A"),
+        (lambda A, v: v @ A, "Aᵀ v"),
         (lambda A, v: v @ v, "vᵀ v"),
         (lambda A, v: (A + A.T) @ v, "(A + Aᵀ) v"),
         (lambda A, v: (A @ A).T, "Aᵀ Aᵀ"),
