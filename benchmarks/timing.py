@@ -27,7 +27,7 @@ PAUSE = 0.25
 class Effort:
     """How long to measure: rounds, seconds per block, and seconds per contestant at most."""
 
-    rounds: int = 21
+    rounds: int = 11
     block: float = 0.1
     at_most: float = 10.0
     starts: int = 3

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -136,3 +137,9 @@ def test_the_numpy_backend_loads_nothing_heavy() -> None:
         "str(sg.optimize(f.graph))",
     )
     assert not loaded(*build) & LAZY
+
+
+def test_no_public_function_is_hidden_by_a_module() -> None:
+    """Importing a submodule binds its name in the package, over a function of that name."""
+    modules = {name for name in symgrad.__all__ if isinstance(getattr(symgrad, name), ModuleType)}
+    assert modules == {"errors", "init", "linalg", "nn", "optim", "special"}

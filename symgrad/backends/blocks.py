@@ -20,7 +20,7 @@ from symgrad.passes.split import Split, split
 if TYPE_CHECKING:
     from symgrad.backends.numba import NumbaProgram
 
-_BLOCK = 1 << 18
+_BLOCK = 1 << 21
 """About how many bytes of arguments and results a block has: what fits into a core's cache."""
 LARGE = 1 << 23
 """Programs with more bytes than this are worth running in blocks."""

@@ -83,6 +83,22 @@ def _factor(context: Any, builder: Any, value: Any, given: Any, dtype: Any) -> A
 
 
 @intrinsic
+def wide(_typing: Any) -> Any:
+    """Let the function that calls this use the widest vectors of the processor.
+
+    LLVM by itself keeps to 256 bits on processors with AVX-512, whose first generations slowed
+    down for wider ones.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        # llvmlite knows no attributes with values: this goes past its list of names.
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), code
+
+
+@intrinsic
 def gemm(_typing: Any, alpha: Any, a: Any, b: Any, beta: Any, c: Any) -> Any:
     """Set the matrix c to alpha a b + beta c; rows or columns of a and b lie in one piece."""
 

@@ -34,13 +34,13 @@ LARGEST = 3000
 """Programs of more nodes are compiled step by step: one function would take minutes."""
 MOST_STEPS = 20
 """Programs of more steps than this are compiled step by step as well, but with joined loops."""
-LARGEST_SCALAR = 8_000
+LARGEST_SCALAR = 15_000
 """The same for programs of numbers only, where calling steps would take longer than they do."""
 
 HEADER = """import numpy as np
 from numba import njit, types
 
-from symgrad.backends.jit import NoAlias, fill, gemm, gemv, overlap
+from symgrad.backends.jit import NoAlias, fill, gemm, gemv, overlap, wide
 """
 
 
@@ -289,6 +289,7 @@ def kernel_module(
     """
     arguments = _arguments(graph, source, written)
     lines = [
+        "wide()",
         *source.sizes,
         *_checks(graph, source, arguments, constraints, written),
         *(text for line in source.lines for text in kernel_line(line)),
@@ -296,7 +297,7 @@ def kernel_module(
     ]
     signature = ", ".join(signature_type(type_) for _, type_ in arguments)
     comma = "," if arguments else ""
-    kernel = function("kernel", tuple(name for name, _ in arguments), lines or ["pass"])
+    kernel = function("kernel", tuple(name for name, _ in arguments), lines)
     decorator = f"@njit([({signature}{comma})], {_kernel_options(source)})"
     return "\n\n".join([*_preamble(source), f"{decorator}\n{kernel}"])
 
@@ -311,8 +312,14 @@ def driver_module(graph: Graph, source: Source) -> str:
     decorator = f"@njit({_kernel_options(source)})"
     kernel = function("kernel", names, [*source.sizes, *calls, *_returned(source)])
     return "\n\n".join(
-        [*_preamble(source), *(f"{decorator}\n{text}" for text in functions), kernel]
+        [*_preamble(source), *(f"{decorator}\n{_wide(text)}" for text in functions), kernel]
     )
+
+
+def _wide(text: str) -> str:
+    """Return a function that may use the widest vectors."""
+    head, body = text.split("\n", 1)
+    return f"{head}\n    wide()\n{body}"
 
 
 def _kernel_options(source: Source) -> str:

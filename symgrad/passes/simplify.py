@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from symgrad.ir.graph import Graph
-from symgrad.ir.node import Node
-from symgrad.ir.size import Dim, Shape
+from symgrad.ir.node import Node, scalar_value
+from symgrad.ir.size import Dim, Shape, product
 from symgrad.ops.shape import broadcast_to, expand_dims, reshape, squeeze, transpose
 from symgrad.passes.rebuild import rebuild
 from symgrad.passes.rule import Rewriter, rules
@@ -43,6 +43,7 @@ RULES = rules("""
 FINITE_RULES = rules(
     """
     x * 0             -> 0
+    0 / x             -> 0
     x - x             -> 0
     x / x             -> 1
     (x / y) * y       -> x
@@ -71,6 +72,8 @@ def simplify(graph: Graph, *, finite: bool = False) -> Graph:
         if found is None:
             rule = _implicit_broadcast if node.op.elementwise else _STRUCTURE.get(node.op.name)
             found = rule(node) if rule else None
+        if found is None and finite and node.op.name == "sum":
+            found = _centred(node)
         return found if found and found[0].type == node.type else None
 
     return rebuild(graph, visit, "simplify")
@@ -170,6 +173,23 @@ def _sum(node: Node) -> tuple[Node, str] | None:
     if x.op.name == "expand_dims" and x.attrs["axes"] == node.attrs["axis"]:
         return x.inputs[0], "sum(expand_dims(x)) -> x"
     return None
+
+
+def _centred(node: Node) -> tuple[Node, str] | None:
+    """What is left of values without their mean has no sum, as far as they are finite."""
+    x = node.inputs[0]
+    if x.op.name != "subtract":
+        return None
+    mean = _unbroadcast(x.inputs[1])
+    if mean.op.name != "divide" or mean.inputs[0].op.name != "sum":
+        return None
+    total, count = mean.inputs
+    dims = product(x.type.shape[axis] for axis in node.attrs["axis"])
+    known = count.attrs["size"] if count.op.name == "size" else scalar_value(count)
+    if total.inputs[0] is not x.inputs[0] or total.attrs != node.attrs or known != dims:
+        return None
+    zero = broadcast_to(constant(0, node.type.dtype), node.type.shape)
+    return zero.node, "sum(x - mean(x)) -> 0"
 
 
 _STRUCTURE: dict[str, Callable[[Node], tuple[Node, str] | None]] = {

@@ -17,6 +17,7 @@ class Part:
     ``factors`` are those of a plain product, each with its place in the order of writing;
     ``quotient`` is what a fraction is a fraction of;
     ``number`` is the value of a number, ``coefficient`` that of the first factor of a product;
+    ``between`` are x and y for x ⊙ y, ``square_of`` is x for x², ``diagonal_of`` A for diag(A);
     ``squares`` is x for the sum of all its squares, whose root is its norm;
     ``transposed`` is A for Aᵀ;
     ``identity`` marks the identity matrix.
@@ -32,6 +33,9 @@ class Part:
     quotient: tuple[Part, Part] | None = None
     number: float | None = None
     coefficient: float | None = None
+    between: tuple[Part, Part] | None = None
+    square_of: Part | None = None
+    diagonal_of: Part | None = None
     squares: Part | None = None
     transposed: Part | None = None
     identity: bool = False

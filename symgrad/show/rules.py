@@ -144,7 +144,9 @@ def _multiply(w: Writer, node: Node, inner: list[Part]) -> Part:
         return Part(w.style.product([w.fit(left, PRODUCT), row]), PRODUCT)
     if a.type.ndim and b.type.ndim and scalar_value(a) is None and scalar_value(b) is None:
         first, second = _in_hadamard(w, left), _in_hadamard(w, right)
-        return _infix(w, first, w.style.times, second, HADAMARD)
+        found = _infix(w, first, w.style.times, second, HADAMARD)
+        vectors = a.type.ndim == b.type.ndim == 1
+        return replace(found, between=(left, right) if vectors else None)
     return _juxtaposed(w, [(_rank(a), left), (_rank(b), right)])
 
 
@@ -159,6 +161,8 @@ def _juxtaposed(w: Writer, operands: list[tuple[int, Part]]) -> Part:
         inner = [(r, top if part is fraction else part) for r, part in operands]
         return _quotient(w, _juxtaposed(w, inner), bottom)
     operands = _numbers_first(w, operands)
+    if len(operands) == 1:
+        return operands[0][1]
     factors: list[tuple[int, str]] = []
     strength = PRODUCT
     for rank, part in operands:
@@ -188,7 +192,10 @@ def _numbers_first(w: Writer, operands: list[tuple[int, Part]]) -> list[tuple[in
             numbers.append(part.number)
         elif part.coefficient is not None:
             numbers.append(part.coefficient)
-            found.append((rank, replace(part, factors=part.factors[1:])))
+            rest = part.factors[1:]
+            if rest:
+                text = w.style.product([factor for _, factor in rest])
+                found.append((rank, Part(text, PRODUCT, part.weight, part.depth, factors=rest)))
         else:
             found.append((rank, part))
     total = math.prod(numbers)
@@ -202,12 +209,13 @@ def _numbers_first(w: Writer, operands: list[tuple[int, Part]]) -> list[tuple[in
 def _gathered(w: Writer, factors: list[tuple[int, str]]) -> list[tuple[int, str]]:
     """Return factors with a name that occurs several times written once, as a power."""
     counts = Counter(text for _, text in factors)
-    return [
-        (kind, w.style.power(text, w.style.number(counts[text])) if repeats else text)
-        for kind, text in dict.fromkeys(factors)
-        for repeats in [counts[text] > 1 and w.style.is_name(text)]
-        for _ in range(1 if repeats else counts[text])
-    ]
+    found: dict[str, tuple[int, str]] = {}
+    for i, (kind, text) in enumerate(factors):
+        if counts[text] > 1 and w.style.is_name(text):
+            found.setdefault(text, (kind, w.style.power(text, w.style.number(counts[text]))))
+        else:
+            found[f"{i}"] = (kind, text)
+    return list(found.values())
 
 
 def _rank(node: Node) -> int:
@@ -240,7 +248,7 @@ def _divide(w: Writer, node: Node, inner: list[Part]) -> Part:
         return w.negated(found) if negative else found
     top = node.inputs[0]
     if a.quotient is not None and top.op.name == "divide" and top not in w.deltas:
-        numerator, first = (w.parts[x] for x in top.inputs)
+        numerator, first = a.quotient
         if first.text == b.text:
             square = w.style.power(w.fit(b, ATOM), w.style.number(2))
             return _quotient(w, numerator, Part(square, POWER))
@@ -280,7 +288,8 @@ def _power(w: Writer, node: Node, inner: list[Part]) -> Part:
         positive = Part(w.style.power(w.fit(base, ATOM), w.style.number(-number)), POWER)
         bottom = base if number == -1 else _root(w, base) if number == -0.5 else positive
         return _quotient(w, w.number(1), bottom)
-    return Part(w.style.power(w.fit(base, ATOM), exponent.text), POWER)
+    text = w.style.power(w.fit(base, ATOM), exponent.text)
+    return Part(text, POWER, square_of=base if number == 2 else None)
 
 
 def _root(w: Writer, part: Part) -> Part:
@@ -342,12 +351,18 @@ def _sum(w: Writer, node: Node, inner: list[Part]) -> Part:
     if node.type.ndim and nameless:
         axes = w.style.literal(f"axis={axes_text(node.attrs['axis'])}")
         return Part(w.style.call("sum", [inner[0].text, axes]))
-    if x.op.name == "gather" and _is_diagonal(x):
-        return Part(w.style.call("tr", [w.parts[x.inputs[0]].text]))
+    [of] = inner
+    if of.diagonal_of is not None:
+        return Part(w.style.call("tr", [of.diagonal_of.text]))
+    if x.type.ndim == 1 and of.square_of is not None:
+        square = w.style.power(w.style.norm(of.square_of.text), w.style.number(2))
+        return Part(square, POWER, squares=of.square_of)
+    if x.type.ndim == 1 and of.between is not None:
+        a, b = of.between
+        return Part(w.style.product([_transposed(w, a).text, w.fit(b, PRODUCT)]), PRODUCT)
     sign = w.style.total(named if node.type.ndim else [])
-    text = w.style.spaced(sign, w.fit(inner[0], HADAMARD))
-    squared = x.op.name == "power" and scalar_value(x.inputs[1]) == 2 and not node.type.ndim
-    return Part(text, PRODUCT, squares=w.parts[x.inputs[0]] if squared else None)
+    text = w.style.spaced(sign, w.fit(of, HADAMARD))
+    return Part(text, PRODUCT, squares=None if node.type.ndim else of.square_of)
 
 
 def _is_diagonal(node: Node) -> bool:
@@ -380,7 +395,7 @@ def axes_text(axes: object) -> str:
 
 def _squeeze(w: Writer, node: Node, inner: list[Part]) -> Part:
     x = node.inputs[0]
-    if x.op.name == "slice" and inner[0].weight:
+    if x.op.name == "slice" and inner[0].weight and x.inputs[0] in w.parts:
         return _slice(w, x, [w.parts[x.inputs[0]]], node.attrs["axes"])
     return inner[0]
 
@@ -405,7 +420,7 @@ def _slice(w: Writer, node: Node, inner: list[Part], dropped: Sequence[int] = ()
 
 def _gather(w: Writer, node: Node, inner: list[Part]) -> Part:
     if _is_diagonal(node) and node.inputs[0].type.ndim == 2:
-        return Part(w.style.call("diag", [inner[0].text]))
+        return Part(w.style.call("diag", [inner[0].text]), diagonal_of=inner[0])
     x, *indices = inner
     before = [w.style.literal(":")] * node.attrs["axis"]
     return Part(w.style.index(w.fit(x, ATOM), before + [i.text for i in indices]))

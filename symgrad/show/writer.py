@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from symgrad.ir.node import Node, scalar_value
 from symgrad.show.notation import Style
-from symgrad.show.part import ATOM, HADAMARD, QUOTIENT, RELATION, SUM, Part
+from symgrad.show.part import ATOM, QUOTIENT, RELATION, SUM, Part
 from symgrad.show.rules import RULES, SILENT, axes_text, known_number
 
 _LAST_AXIS = frozenset({"softmax", "log_softmax", "logsumexp"})
@@ -76,7 +76,7 @@ class Writer:
             template = op.text or f"{op.name}({slots})"
             relation = template.startswith("{0} ")
             if relation:
-                texts = [self.fit(part, HADAMARD) for part in inner]
+                texts = [self.fit(part, SUM) for part in inner]
             text = self.style.filled(template, op.latex, texts)
             return Part(text, RELATION if relation else ATOM)
         axes = node.attrs.get("axis")

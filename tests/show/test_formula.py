@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 
 import symgrad as sg
+from symgrad.ir.graph import Graph
+from symgrad.show.formula import unicode_text
 from tests.show.reading import Tree, build, expressions, read_back
 
 CORE = {"math", "mtable", "mtr", "mtd", "mrow", "mi", "mn", "mo", "mtext", "msub", "msup", "mfrac"}
@@ -54,7 +56,7 @@ def test_least_squares() -> None:
     X, y, w = sg.matrix("X", ("n", "d")), sg.vector("y", "n"), sg.parameter("w", ("d",))
     half = np.sum((X @ w - y) ** 2) / 2
     mean = np.mean((X @ w - y) ** 2)
-    assert str(half) == "half = 0.5 Σ (X w − y)²"
+    assert str(half) == "half = 0.5 ‖X w − y‖²"
     assert str(sg.grad(half, w)) == "∂half/∂w = Xᵀ (X w − y)"
     assert str(sg.grad(mean, w)) == "∂mean/∂w = 2 Xᵀ (X w − y) / n"
 
@@ -269,6 +271,35 @@ def test_the_text_means_what_the_graph_computes(tree: Tree) -> None:
     lines = sg.pretty(value).splitlines()
     expected = sg.compile(list(tensors.values()), value, backend="numpy")(*at.values())
     assert read_back(lines, at) == pytest.approx(float(expected), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("tree", "text"),
+    [
+        (("multiply", ("name", "x"), ("add", ("number", 2.0), ("number", 2.0))), "4 x"),
+        (("multiply", ("number", 0.5), ("multiply", ("number", 2.0), ("name", "x"))), "x"),
+        (("divide", ("divide", ("number", -1.5), ("name", "x")), ("name", "y")), ""),
+        (
+            (
+                "multiply",
+                ("add", ("name", "x"), ("number", 3.0)),
+                ("divide", ("add", ("name", "x"), ("number", 3.0)), ("name", "y")),
+            ),
+            "",
+        ),
+    ],
+)
+def test_factors_that_were_written_wrongly(tree: Tree, text: str) -> None:
+    """As they stand, without the passes: numbers are multiplied once, signs count once."""
+    at = {"x": 0.7, "y": 1.3}
+    tensors = {name: sg.scalar(name) for name in at}
+    value = build(tree, tensors)
+    graph = Graph(list(tensors.values()), [value])
+    printed = unicode_text(graph.replaced(graph.outputs, provenance={n: n for n in graph.nodes}))
+    expected = sg.compile(list(tensors.values()), value, backend="numpy")(*at.values())
+    assert read_back(printed.splitlines(), at) == pytest.approx(float(expected), rel=1e-12)
+    if text:
+        assert printed.split(" = ", 1)[-1] == text
 
 
 def test_a_shared_residual_has_one_name_and_no_signs() -> None:

@@ -1,0 +1,1 @@
+"""A hundred gradients as textbooks print them, and as symgrad does."""
