@@ -181,7 +181,7 @@ PICK = define(
         linear="each",
         why_zero="a label is an integer",
         text="{0}[{1}]",
-        latex=r"{0}_{{[{1}]}}",
+        latex=r"{0}[{1}]",
         samples=fixed(Case((spread(3, 4), _LABELS)), Case((spread(4), np.array(1)))),
         summary="The entry of the last axis that a class label names; other labels are errors.",
     )

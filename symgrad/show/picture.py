@@ -291,7 +291,7 @@ def _ordered(layers: list[list[Box]]) -> list[list[Box]]:
 
 
 def _places(layers: Sequence[Sequence[Box]]) -> dict[str, float]:
-    """Return where boxes are in their layer, from 0 to 1; forward ones on the left half."""
+    """Return where boxes are in their layer, from 0 to 1."""
     return {box.key: (i + 0.5) / len(layer) for layer in layers for i, box in enumerate(layer)}
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from xml.etree import ElementTree
+
+import latex2mathml.converter
 import pytest
 
 import symgrad as sg
@@ -30,6 +34,36 @@ def test_each(entry: Entry) -> None:
     if scores(entry):
         return
     assert entry.expected in MISSED, printed(entry)
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.expected)
+def test_latex_and_mathml_parse(entry: Entry) -> None:
+    value, wrt = entry.build()
+    gradient = sg.grad(value, wrt)
+    parses(sg.latex(gradient))
+    ElementTree.fromstring(sg.mathml(gradient))
+
+
+def test_the_latex_of_derivations_parses() -> None:
+    x, t = sg.tensor("x", ("n", 6)), sg.tensor("t", ("n",), "int64")
+    W1, W2 = sg.parameter("W1", (6, 4)), sg.parameter("W2", (4, 3))
+    loss = sg.nn.cross_entropy(sg.tanh(x @ W1) @ W2, t)
+    for derivation in (
+        sg.derivation(loss, [W1, W2]),
+        *(sg.derivation(*entry.build()) for entry in ENTRIES),
+    ):
+        cells = re.findall(r"\$\\displaystyle (.*?)\$", derivation.latex())
+        assert cells
+        for cell in cells:
+            parses(cell)
+        ElementTree.fromstring(f"<div>{derivation.html()}</div>")
+
+
+def parses(text: str) -> None:
+    """Parse LaTeX, and assert that no command was left and no letter has two subscripts."""
+    found = ElementTree.fromstring(latex2mathml.converter.convert(text))
+    assert "\\" not in "".join(found.itertext())
+    assert not re.search(r"_\{[^{}]*\}_|\^\{[^{}]*\}\^|\^\\top *\^", text), text
 
 
 def test_the_score(capsys: pytest.CaptureFixture[str]) -> None:
