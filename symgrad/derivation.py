@@ -100,9 +100,13 @@ def derivation(
         reasons=_reasons(nodes, images, sweep),
         stable=[_line(e) for e in stable.ledger if e.action != NODES_REMOVED],
         simplified=optimize(graph, finite=True),
-        values={} if at is None else _values(graph, [root, *sweep.totals.values()], at),
+        values={} if at is None else _values(graph, _valued(root, sweep), at),
     )
     return Derivation(facts)
+
+
+def _valued(root: Node, sweep: Sweep) -> list[Node]:
+    return [root, *sweep.totals.values(), *(c.value for c in sweep.contributions)]
 
 
 def _check(z: Any, targets: Sequence[Any]) -> None:

@@ -70,7 +70,7 @@ def test_the_page_on_reading_shows_real_output(
     [(_, model), *blocks] = re.findall(r"^```(\w+)\n(.*?)^```", text, re.S | re.M)
     monkeypatch.chdir(tmp_path)
     Path("model.py").write_text(model, encoding="utf-8")
-    assert len(blocks) == 14
+    assert len(blocks) == 16
     for (language, command), (_, shown) in zip(blocks[::2], blocks[1::2], strict=True):
         assert language == "sh"
         assert main(command.split()[1:]) == 0

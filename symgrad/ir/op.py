@@ -65,6 +65,7 @@ class Op:
         kinks: The value chosen where the derivative does not exist, for readers.
         commutative: Whether the two inputs may change places.
         variadic: Whether the op takes any number of inputs.
+        steepest: For elementwise ops of one input, the largest absolute value of the derivative.
         flops: How many floating-point operations a node takes, as a polynomial in the sizes. An
             elementwise op without it takes one for each element.
         samples: Test cases that cover the domain.
@@ -86,6 +87,7 @@ class Op:
     kinks: str = ""
     commutative: bool = False
     variadic: bool = False
+    steepest: float | None = None
     flops: Callable[[Any], Dim] | None = None
     samples: Samples = no_samples
     summary: str = ""

@@ -114,7 +114,7 @@ divide = entry(
     scalar="{0} / {1}", domain=[reals(), nonzero()],
 )  # fmt: skip
 negative = entry(
-    "negative", np.negative, [lambda y, x: -1], scalar="-{0}", floats=False
+    "negative", np.negative, [lambda y, x: -1], scalar="-{0}", steepest=1, floats=False
 )  # fmt: skip
 floor_divide = entry(
     "floor_divide", np.floor_divide, [None, None], scalar="floor_divide({0}, {1})",
@@ -214,15 +214,18 @@ logaddexp = entry(
 
 # Trigonometric and hyperbolic functions
 
-sin = entry("sin", np.sin, [lambda y, x: cos(x)], scalar="sin({0})", latex=r"\sin({0})")
-cos: Function = entry("cos", np.cos, [lambda y, x: -sin(x)], scalar="cos({0})", latex=r"\cos({0})")
+sin = entry("sin", np.sin, [lambda y, x: cos(x)], scalar="sin({0})",
+            latex=r"\sin({0})", steepest=1)  # fmt: skip
+cos: Function = entry(
+    "cos", np.cos, [lambda y, x: -sin(x)], scalar="cos({0})", steepest=1, latex=r"\cos({0})"
+)
 tan = entry("tan", np.tan, [lambda y, x: 1 + y * y], scalar="tan({0})",
             domain=reals(-1.2, 1.2), latex=r"\tan({0})")  # fmt: skip
 arcsin = entry("arcsin", np.arcsin, [lambda y, x: 1 / sqrt(1 - x * x)], scalar="asin({0})",
                domain=reals(-0.8, 0.8), latex=r"\arcsin({0})")  # fmt: skip
 arccos = entry("arccos", np.arccos, [lambda y, x: -1 / sqrt(1 - x * x)], scalar="acos({0})",
                domain=reals(-0.8, 0.8), latex=r"\arccos({0})")  # fmt: skip
-arctan = entry("arctan", np.arctan, [lambda y, x: 1 / (1 + x * x)], scalar="atan({0})",
+arctan = entry("arctan", np.arctan, [lambda y, x: 1 / (1 + x * x)], scalar="atan({0})", steepest=1,
                latex=r"\arctan({0})")  # fmt: skip
 arctan2 = entry(
     "arctan2", np.arctan2,
@@ -237,8 +240,12 @@ sinh = entry("sinh", np.sinh, [lambda y, x: cosh(x)], scalar="sinh({0})", latex=
 cosh: Function = entry(
     "cosh", np.cosh, [lambda y, x: sinh(x)], scalar="cosh({0})", latex=r"\cosh({0})"
 )
-tanh = entry("tanh", np.tanh, [lambda y, x: 1 - y * y], scalar="tanh({0})", latex=r"\tanh({0})")
-arcsinh = entry("arcsinh", np.arcsinh, [lambda y, x: 1 / sqrt(x * x + 1)], scalar="asinh({0})")
+tanh = entry(
+    "tanh", np.tanh, [lambda y, x: 1 - y * y], scalar="tanh({0})", steepest=1, latex=r"\tanh({0})"
+)
+arcsinh = entry(
+    "arcsinh", np.arcsinh, [lambda y, x: 1 / sqrt(x * x + 1)], scalar="asinh({0})", steepest=1
+)
 arccosh = entry("arccosh", np.arccosh, [lambda y, x: 1 / sqrt(x * x - 1)], scalar="acosh({0})",
                 domain=reals(1.3, 3.0))  # fmt: skip
 arctanh = entry("arctanh", np.arctanh, [lambda y, x: 1 / (1 - x * x)], scalar="atanh({0})",
@@ -257,11 +264,11 @@ def _softplus(x: Array) -> Array:
 
 
 sigmoid: Function = entry(
-    "sigmoid", _sigmoid, [lambda y, x: y * (1 - y)], scalar="sigmoid({0})",
+    "sigmoid", _sigmoid, [lambda y, x: y * (1 - y)], scalar="sigmoid({0})", steepest=0.25,
     text="σ({0})", latex=r"\sigma({0})", summary="Return 1 / (1 + exp(-x)), never overflowing.",
 )  # fmt: skip
 softplus = entry(
-    "softplus", _softplus, [lambda y, x: sigmoid(x)], scalar="softplus({0})",
+    "softplus", _softplus, [lambda y, x: sigmoid(x)], scalar="softplus({0})", steepest=1,
     text="softplus({0})", latex=r"\operatorname{{softplus}}({0})",
     summary="Return log(1 + exp(x)), never overflowing.",
 )  # fmt: skip
@@ -280,7 +287,7 @@ logistic_loss = entry(
 )  # fmt: skip
 relu = entry(
     "relu", lambda x: np.maximum(x, 0), [lambda y, x: indicator(x > 0, x)],
-    scalar="relu({0})", domain=nonzero(), floats=False, kinks="relu'(0) = 0",
+    scalar="relu({0})", steepest=1, domain=nonzero(), floats=False, kinks="relu'(0) = 0",
     latex=r"\operatorname{{relu}}({0})", summary="Return max(x, 0).",
 )  # fmt: skip
 
@@ -299,6 +306,7 @@ def _erfc(x: Array) -> Any:
 
 erf = entry(
     "erf", _erf, [lambda y, x: (2 / math.sqrt(math.pi)) * exp(-(x * x))], scalar="erf({0})",
+    steepest=2 / math.sqrt(math.pi),
     summary="Return the error function.",
 )  # fmt: skip
 erfc = entry(
@@ -310,6 +318,7 @@ erfc = entry(
 
 absolute = entry(
     "absolute", np.absolute, [lambda y, x: sign(x)], scalar="abs({0})", domain=nonzero(),
+    steepest=1,
     floats=False, text="|{0}|", latex=r"\left|{0}\right|", kinks="|x|'(0) = 0",
 )  # fmt: skip
 sign: Function = entry(

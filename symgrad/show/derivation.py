@@ -6,6 +6,7 @@ terminal, LaTeX, a web page.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -15,7 +16,7 @@ import numpy as np
 
 from symgrad.ir.graph import NODES_REMOVED, Graph
 from symgrad.ir.names import value_names, variables
-from symgrad.ir.node import Node
+from symgrad.ir.node import Node, scalar_value
 from symgrad.ir.sweep import Contribution, Sweep
 from symgrad.ir.types import Array
 from symgrad.ir.walk import reachable
@@ -28,6 +29,8 @@ from symgrad.tensor import Tensor
 
 _LONGEST = 60
 """What is not differentiated is written out up to this length, and has a name from there on."""
+_KEEP = frozenset({"add", "subtract", "negative"})
+"""Steps that pass all of a gradient on."""
 _NOISE = "merged constant"
 """What no reader wants to know of the passes."""
 _BY_HAND = 60
@@ -130,6 +133,8 @@ class _Derivation:
         yield self._result()
         if self.facts.values and len(self.facts.sweep.totals) <= _BY_HAND:
             yield self._by_hand()
+        if self.facts.values:
+            yield from self._gains()
 
     # Names
 
@@ -331,6 +336,46 @@ class _Derivation:
         head = ("Node", "Value", "Gradient", "Value")
         return self._limited(Section("By hand", (), head), rows)
 
+    def _gains(self) -> Iterator[Section]:
+        """Yield how much of a gradient each step passes on, where a step may change that."""
+        rows, together, bound = [], 1.0, 1.0
+        edges = (*self.into.values(), *self.out_of.values())
+        path = all(len(found) == 1 for found in edges)
+        for c in self.facts.sweep.contributions:
+            limit = _steepest(c)
+            if limit == 1 and c.consumer.op.name in _KEEP:
+                continue
+            before = self._size_of(self.facts.sweep.totals[c.consumer])
+            gain = self._size_of(c.value) / before if before else math.nan
+            together, bound = together * gain, bound * (math.inf if limit is None else limit)
+            known = Cell("" if limit is None else self.style.number(float(f"{limit:.6g}")))
+            step = self._rule(c)
+            if not step.is_math:
+                names = (self.writer.parts[n].text for n in (c.consumer, c.of))
+                step = Cell(self.style.partial(next(names), [next(names)]))
+            at = (c.consumer.origin.place,)
+            rows.append((Cell(step.text, at=at), known, self._number(gain)))
+        if not rows:
+            return
+        words = _said(
+            "The size of the gradient after each step, relative to that before: Euclidean norms."
+        )
+        if path:
+            # The steps are one chain.
+            limit_of_all = Cell("") if math.isinf(bound) else self._number(bound)
+            last = Cell(f"all {len(rows)} together", is_math=False)
+            rows.append((last, limit_of_all, self._number(together)))
+        head = ("Step", "At most", "Here")
+        yield self._limited(Section("Vanishing and exploding", (words,), head), rows)
+
+    def _size_of(self, node: Node) -> float:
+        return float(np.linalg.norm(np.ravel(self.facts.values[node]).astype(float)))
+
+    def _number(self, value: float) -> Cell:
+        if not math.isfinite(value):
+            return Cell(str(value), is_math=False)
+        return Cell(self.style.number(float(f"{value:.6g}")))
+
     def _value(self, value: Array) -> Cell:
         return Cell(shown_value(value), is_math=False)
 
@@ -340,6 +385,21 @@ class _Derivation:
             words += (_said(f"{len(rows) - self.lines} more lines are left out."),)
             rows = rows[: self.lines]
         return Section(section.title, words, section.head, tuple(rows))
+
+
+def _steepest(c: Contribution) -> float | None:
+    """Return the largest factor by which a step can change a gradient, if it is known."""
+    op = c.consumer.op
+    if op.steepest is not None:
+        return op.steepest
+    others = [x for i, x in enumerate(c.consumer.inputs) if i != c.position]
+    if op.name in ("add", "subtract"):
+        return 1.0
+    number = scalar_value(others[0]) if op.name in ("multiply", "divide") and others else None
+    if number is None or (op.name == "divide" and c.position == 1):
+        return None
+    factor = abs(number) if op.name == "multiply" else 1 / abs(number) if number else None
+    return None if factor is None else float(factor)
 
 
 class _Steps(Writer):

@@ -264,3 +264,42 @@ def test_wrong_arguments() -> None:
         sg.derivation(sg.sin(x), x, {"x": 1, "y": 2})
     with pytest.raises(errors.ShapeError):
         sg.derivation(sg.sin(x), x, {"x": [1, 2]})
+
+
+@pytest.mark.parametrize(
+    ("layer", "depth", "bound", "start"),
+    [
+        (sg.nn.sigmoid, 10, "9.53674·10⁻⁷", 0.3),
+        (lambda x: 1.1 * x, 100, "13780.6", 1.0),
+        (lambda x: 0.01 * x, 10, "10⁻²⁰", 1.0),
+    ],
+    ids=["sigmoid", "1.1^100", "0.01^10"],
+)
+def test_vanishing_and_exploding(layer: Any, depth: int, bound: str, start: float) -> None:
+    """The deck's numbers: ¼¹⁰ = 9.5367e-07, and 13780.6 where it rounds to 13781."""
+    x = sg.scalar("x")
+    y = x
+    for _ in range(depth):
+        y = layer(y)
+    rows = sections(str(sg.derivation(y, x, {x: start})))["Vanishing and exploding"]
+    assert len(rows) == depth + 1
+    assert rows[-1][:2] == [f"all {depth} together", bound]
+    slope = sg.compile(x, sg.grad(y, x), backend="numpy")(start)
+    most, here = (value_of(cell, {}) or 0.0 for cell in rows[-1][1:])
+    assert here == pytest.approx(slope, rel=1e-5)
+    assert here <= most * (1 + 1e-5)
+
+
+def test_gains_of_a_net_are_per_step() -> None:
+    loss, parameters = classifier()
+    x, t = (n for n in sg.derivation(loss, parameters).facts.graph.inputs if not n.is_parameter)
+    rng = np.random.default_rng(0)
+    at: dict[Any, Any] = {p: rng.normal(size=p.shape) for p in parameters}
+    at |= {str(x.name): rng.normal(size=(5, 6)), str(t.name): [0, 1, 2, 1, 0]}
+    rows = sections(str(sg.derivation(loss, parameters, at)))["Vanishing and exploding"]
+    steps = {row[0]: row[1:] for row in rows}
+    bound, here = steps["∂h/∂u₂ = 1 − h ⊙ h"]
+    assert bound == "1"
+    assert 0 < float(here) <= 1
+    assert "∂u₃/∂h" in steps
+    assert not any("together" in step for step in steps)
