@@ -57,6 +57,7 @@ IOTA = define(
         lambda call: TensorType(call.attrs["dtype"], (call.attrs["size"],)),
         lambda size, dtype: np.arange(size, dtype=dtype),
         text="(0, 1, …)",
+        latex=r"(0, 1, \dots)",
         summary="The integers 0, 1, ..., size - 1.",
     )
 )

@@ -152,7 +152,11 @@ def _number(node: Node) -> Factor | None:
 
 def scaled(factor: Factor, base: Node | None, shape: Shape, like: Node) -> Node | None:
     """Return ``factor * base`` in its plainest form, or None when it cannot be written."""
-    if not representable(float(factor.number), like.type.dtype):
+    try:
+        number = float(factor.number)
+    except OverflowError:
+        return None
+    if not representable(number, like.type.dtype):
         return None
     dtype = like.type.dtype
     if base is None:

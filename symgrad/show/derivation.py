@@ -166,7 +166,7 @@ class _Derivation:
                 number += 1
                 if f"u{number}" not in taken:
                     name = f"u{number}"
-            parts[node] = Part(self.style.name(name))
+            parts[node] = Part(self.style.name(name), shape=node.type.shape)
             self.shown.append(node)
 
     def _gradient(self, node: Node) -> str:
@@ -175,7 +175,8 @@ class _Derivation:
 
     def _gradient_part(self, node: Node) -> Part:
         # In a line of text it is a quotient among factors; drawn as a fraction it is one factor.
-        return Part(self._gradient(node), PRODUCT if self.style.stacked else QUOTIENT)
+        strength = PRODUCT if self.style.stacked else QUOTIENT
+        return Part(self._gradient(node), strength, shape=node.type.shape)
 
     # One contribution
 
@@ -346,7 +347,9 @@ class _Derivation:
             if limit == 1 and c.consumer.op.name in _KEEP:
                 continue
             before = self._size_of(self.facts.sweep.totals[c.consumer])
-            gain = self._size_of(c.value) / before if before else math.nan
+            if not before:
+                continue
+            gain = self._size_of(c.value) / before
             together, bound = together * gain, bound * (math.inf if limit is None else limit)
             known = Cell("" if limit is None else self.style.number(float(f"{limit:.6g}")))
             step = self._rule(c)

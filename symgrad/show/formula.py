@@ -9,7 +9,7 @@ name, so that text stays linear in the graph however deep or shared it is.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from symgrad.ir.graph import Derivative, Graph
@@ -17,7 +17,7 @@ from symgrad.ir.names import cotangents, value_names, variables
 from symgrad.ir.node import Node
 from symgrad.ir.walk import consumers, reachable
 from symgrad.show.notation import LATEX, MATHML, UNICODE, Style, split_name
-from symgrad.show.part import PRODUCT, Part
+from symgrad.show.part import ATOM, PRODUCT, Part
 from symgrad.show.rules import SILENT, is_transpose
 from symgrad.show.writer import Writer
 
@@ -111,9 +111,12 @@ class LetForm(Writer):
         self.users = consumers(graph.nodes)
         self.user_names = value_names(graph)
         self.lets: list[tuple[Node, str, str]] = []
-        self.taken = {self.style.name(name) for name in self.user_names.values()}
+        for node in graph.inputs:
+            self.declared(str(node.attrs["name"]))
+        self.taken |= {self.style.name(name) for name in self.user_names.values()}
         self.deltas = _delta_names(graph, self.taken, style)
         self.fresh: Counter[str] = Counter()
+        self.invented: set[str] = set()
 
     def write(self) -> Formula:
         """Return the answers and what the names in them stand for."""
@@ -121,8 +124,16 @@ class LetForm(Writer):
             part = self.part(node)
             name = self._name_for(node, part)
             if name is not None:
-                self.lets.append((node, name, (part.opposite or part).text))
-                part = self.negated(Part(name)) if part.opposite else Part(name)
+                shape = node.type.shape
+                if part.opposite is not None and name in self.invented:
+                    self.lets.append((node, name, part.opposite.text))
+                    part = replace(self.negated(Part(name, shape=shape)), shape=shape)
+                else:
+                    self.lets.append((node, name, part.text))
+                    part = Part(name, shape=shape)
+            elif node.op.name == "constant" and part.shape and self.style.is_name(part.text):
+                words = self.style.literal(f"constant {node.type}")
+                self.lets.append((node, part.text, words))
             self.parts[node] = part
         answers = [
             Line(self._label(node, derivative), self._answer(node), node)
@@ -131,7 +142,20 @@ class LetForm(Writer):
         return Formula(answers, self._where())
 
     def _answer(self, node: Node) -> str:
-        return self.parts[node].text
+        part = self.parts[node]
+        if part.shape is None or len(part.shape) != 1 or node.type.ndim != 2:
+            return part.text
+        if 1 in node.type.shape:
+            return part.text
+        # A vector for each column or row: with the axis that is not its own written out.
+        inner = node
+        while inner.op.name == "broadcast_to":
+            [inner] = inner.inputs
+        column = inner.op.name == "expand_dims" and inner.attrs["axes"] == (1,)
+        one = self.style.number(1)
+        if column:
+            return self.style.product([self.fit(part, PRODUCT), self.style.transpose(one)])
+        return self.style.product([one, self.style.transpose(self.fit(part, ATOM))])
 
     def _where(self) -> list[Line]:
         """Return the definitions: the backward ones in order of computation, then the forward."""
@@ -145,7 +169,7 @@ class LetForm(Writer):
             shown = self.style.name(name) if name and not node.is_input else ""
             return "" if shown == self.parts[node].text else shown
         of = _result_name(derivative)
-        wrt = [self.style.name(_target_name(x)) for x in derivative.wrt]
+        wrt = [self.declared(_target_name(x)) for x in derivative.wrt]
         return self.style.partial(self.style.name(of), wrt)
 
     # Which values get a name
@@ -195,6 +219,7 @@ class LetForm(Writer):
             number += 1
         self.fresh[letter] = number
         self.taken.add(name)
+        self.invented.add(name)
         return name
 
 

@@ -55,6 +55,7 @@ class Style:
     dot = "·"
     equals = "="
     increased = "+="
+    comma = ", "
     stacked = False
 
     # What texts are made of
@@ -86,8 +87,7 @@ class Style:
 
     def is_name(self, text: str) -> bool:
         """Return whether a text is one name, which may be raised to a power."""
-        plain = self.plain(text)
-        return not plain[0].isdigit() and not set(plain) & set(" ()")
+        return re.fullmatch(r"[^\W\d_][^\W_⁰¹²³⁴⁵⁶⁷⁸⁹ᵀ]*'*", text) is not None
 
     # Putting texts together
 
@@ -125,7 +125,8 @@ class Style:
         small = exponent.replace("−", "-")
         if re.fullmatch(r"-?\d+", small):
             return base + small.translate(_SUPERSCRIPTS)
-        return f"{base}^{exponent}" if re.fullmatch(r"\w+", exponent) else f"{base}^({exponent})"
+        plain = self.is_name(exponent) or exponent.isdecimal()
+        return f"{base}^{exponent}" if plain else f"{base}^({exponent})"
 
     def root(self, text: str) -> str:
         """Return a square root."""
@@ -268,6 +269,7 @@ class MathMl(Style):
     times = "<mo>⊙</mo>"
     dot = "<mo>·</mo>"
     equals = "<mo>=</mo>"
+    comma = "<mo>,</mo>"
     increased = "<mo>+=</mo>"
     stacked = True
 
@@ -289,6 +291,9 @@ class MathMl(Style):
 
     def plain(self, text: str) -> str:
         return re.sub(r"<[^>]*>", "", text) or "?"
+
+    def is_name(self, text: str) -> bool:
+        return re.fullmatch(r"(<msub>)?<mi>[^<]*</mi>(<mn>\d+</mn></msub>)?", text) is not None
 
     def infix(self, left: str, sign: str, right: str) -> str:
         return f"{left}{sign}{right}"
@@ -346,6 +351,8 @@ class MathMl(Style):
 
 def shortest(value: bool | int | float) -> tuple[str, str]:
     """Return a number's shortest digits, and its power of ten where those are written apart."""
+    if isinstance(value, bool):
+        return str(value), ""
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         value = int(value)
     mantissa, _, exponent = repr(value).partition("e")

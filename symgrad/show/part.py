@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from symgrad.ir.size import Shape
 
 # Binding strengths: what is weaker than its place needs parentheses.
 RELATION, SUM, QUOTIENT, HADAMARD, PRODUCT, POWER, ATOM = range(7)
+
+
+class Factor(NamedTuple):
+    """A factor of a product: its place in the order of writing, its text, and what that may do.
+
+    ``is_name`` means that it can be raised to a power as it stands, ``open`` that it would take
+    in what is written after it, as a sum sign does.
+    """
+
+    kind: int
+    text: str
+    is_name: bool = False
+    open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +30,9 @@ class Part:
 
     ``opposite`` is the value without its minus sign, for one that starts with such a sign;
     ``turned`` is b − a for a difference a − b;
-    ``factors`` are those of a plain product, each with its place in the order of writing;
+    ``shape`` is that of the value that is shown, before axes are added that do not show;
+    ``open`` marks what would take in a factor after it, as a sum sign does;
+    ``factors`` are those of a plain product;
     ``quotient`` is what a fraction is a fraction of;
     ``number`` is the value of a number, ``coefficient`` that of the first factor of a product;
     ``between`` are x and y for x ⊙ y, ``square_of`` is x for x², ``diagonal_of`` A for diag(A);
@@ -29,7 +47,9 @@ class Part:
     depth: int = 0
     opposite: Part | None = None
     turned: Part | None = None
-    factors: tuple[tuple[int, str], ...] = ()
+    shape: Shape | None = None
+    open: bool = False
+    factors: tuple[Factor, ...] = ()
     quotient: tuple[Part, Part] | None = None
     number: float | None = None
     coefficient: float | None = None

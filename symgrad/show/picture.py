@@ -91,13 +91,17 @@ class _Names:
                 names[node] = f"∂{UNICODE.name(result)}/∂{UNICODE.name(name)}"
         self.definitions: dict[Node, str] = {}
         counts: dict[str, int] = defaultdict(int)
+        taken = set(names.values())
         for node in graph.nodes:
             part = self.writer.part(node)
             self.definitions[node] = part.text
             if node not in self.transparent and not node.is_input:
                 letter = "g" if node.origin.gradient_of else "u"
-                counts[letter] += node not in names
-                name = names.get(node) or f"{letter}{counts[letter]}"
+                name = names.get(node)
+                while name is None:
+                    counts[letter] += 1
+                    candidate = f"{letter}{counts[letter]}"
+                    name = None if candidate in taken else candidate
                 shown = name if "/" in name else UNICODE.name(name)
                 self.definitions[node] = f"{shown} = {part.text}"
                 part = Part(shown, QUOTIENT) if "/" in name else Part(shown)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from symgrad.ir.node import Node, scalar_value
-from symgrad.ir.size import Size
-from symgrad.show.part import ATOM, HADAMARD, POWER, PRODUCT, QUOTIENT, SUM, Part
+from symgrad.ir.size import Dim, Shape, Size, shape_text
+from symgrad.show.part import ATOM, HADAMARD, POWER, PRODUCT, QUOTIENT, SUM, Factor, Part
 
 if TYPE_CHECKING:
     from symgrad.show.writer import Writer
@@ -28,6 +28,8 @@ _SHORT = 6
 def known_number(w: Writer, value: float) -> Part | None:
     """Return a well-known number in symbols, such as 2/√π."""
     pi = Part(w.style.name("pi"))
+    if w.is_declared(pi.text):
+        return None
     root = Part(w.style.root(pi.text))
     twice = Part(w.style.product([w.style.number(2), pi.text]), PRODUCT)
     one, two = (Part(w.style.number(n), number=n) for n in (1, 2))
@@ -43,21 +45,22 @@ def known_number(w: Writer, value: float) -> Part | None:
         (1 / math.log(2), one, Part(w.style.call("log", [two.text]))),
         (1 / math.log(10), one, Part(w.style.call("log", [w.style.number(10)]))),
     ):
-        if value == number or value == np.float32(number):
+        if value in (number, float(np.float32(number))):
             return top if bottom is None else _quotient(w, top, bottom)
     return None
 
 
 def _leaf(w: Writer, node: Node, _inner: list[Part]) -> Part:
-    return Part(w.style.name(str(node.attrs["name"])))
+    return Part(w.declared(str(node.attrs["name"])))
 
 
 def _constant(w: Writer, node: Node, _inner: list[Part]) -> Part:
     value = node.attrs["value"]
     if value.ndim == 1 and value.size <= 4:
-        return Part(w.style.index("", [w.style.number(v) for v in value.tolist()]))
+        # Beside a value it would read as its index.
+        return Part(w.style.index("", [w.style.number(v) for v in value.tolist()]), SUM)
     w.constants += 1
-    return Part(w.style.name(f"C{w.constants}"))
+    return Part(w.unused(f"C{w.constants}"))
 
 
 def _size(w: Writer, node: Node, _inner: list[Part]) -> Part:
@@ -82,12 +85,14 @@ def _silent(_w: Writer, _node: Node, inner: list[Part]) -> Part:
 def _cast(w: Writer, node: Node, inner: list[Part]) -> Part:
     if node.inputs[0].type.dtype.kind == "b" and node.type.dtype.kind != "b":
         return Part(w.style.indicator(inner[0].text))
+    if node.inputs[0].type.is_float and not node.type.is_float:
+        return Part(w.style.call(node.type.dtype.name, [inner[0].text]))
     return inner[0]
 
 
-def _add(w: Writer, _node: Node, inner: list[Part]) -> Part:
+def _add(w: Writer, node: Node, inner: list[Part]) -> Part:
     a, b = inner
-    if a.text == b.text:
+    if a.text == b.text and a.shape == b.shape == node.type.shape:
         return _juxtaposed(w, [(0, w.number(2)), (3, a)])
     if b.opposite is None and a.opposite is not None:
         a, b = b, a
@@ -139,14 +144,15 @@ def _multiply(w: Writer, node: Node, inner: list[Part]) -> Part:
         return w.negated(product) if negative else product
     a, b = node.inputs
     left, right = inner
-    if _is_outer(node):
-        row = w.style.transpose(w.fit(right, ATOM))
-        return Part(w.style.product([w.fit(left, PRODUCT), row]), PRODUCT)
+    apart = told_apart(w, node, inner)
+    if apart is not None:
+        column, row = apart if a.type.shape[1:] == (1,) else apart[::-1]
+        return Part(w.style.product([w.fit(column, PRODUCT, last=False), row.text]), PRODUCT)
     if a.type.ndim and b.type.ndim and scalar_value(a) is None and scalar_value(b) is None:
-        first, second = _in_hadamard(w, left), _in_hadamard(w, right)
+        first, second = _in_hadamard(w, left, last=False), _in_hadamard(w, right)
         found = _infix(w, first, w.style.times, second, HADAMARD)
-        vectors = a.type.ndim == b.type.ndim == 1
-        return replace(found, between=(left, right) if vectors else None)
+        vectors = left.shape == right.shape == node.type.shape and node.type.ndim == 1
+        return replace(found, between=(left, right) if vectors else None, open=right.open)
     return _juxtaposed(w, [(_rank(a), left), (_rank(b), right)])
 
 
@@ -163,24 +169,32 @@ def _juxtaposed(w: Writer, operands: list[tuple[int, Part]]) -> Part:
     operands = _numbers_first(w, operands)
     if len(operands) == 1:
         return operands[0][1]
-    factors: list[tuple[int, str]] = []
+    factors: list[Factor] = []
     strength = PRODUCT
     for rank, part in operands:
         if part.factors:
             factors += part.factors
-            continue
-        if part.strength == HADAMARD and all(r < rank for r, p in operands if p is not part):
+        elif part.strength == HADAMARD and all(r < rank for r, p in operands if p is not part):
             strength = HADAMARD
-            factors.append((9, part.text))
+            factors.append(Factor(9, part.text, open=part.open))
         else:
             # A factor in brackets comes after the plain ones of its kind.
-            factors.append((2 * rank + (part.strength < PRODUCT), w.fit(part, PRODUCT)))
-    factors = _gathered(w, sorted(factors, key=lambda factor: factor[0]))
-    text = w.style.product([factor for _, factor in factors])
+            kind = 2 * rank + (part.strength < PRODUCT)
+            plain = part.strength >= PRODUCT
+            is_name = plain and w.style.is_name(part.text)
+            factors.append(Factor(kind, w.fit(part, PRODUCT), is_name, plain and part.open))
+    factors = _gathered(w, sorted(factors, key=lambda factor: factor.kind))
+    text = w.style.product([_text(w, f, f is factors[-1]) for f in factors])
+    numbers = [part.number for _, part in operands if part.number is not None]
+    found = Part(text, strength, open=factors[-1].open)
     if strength != PRODUCT:
-        return Part(text, strength)
-    first = next((part.number for _, part in operands if part.number is not None), None)
-    return Part(text, PRODUCT, factors=tuple(factors), coefficient=first)
+        return found
+    first = numbers[0] if len(numbers) == 1 and factors[0].kind == 0 else None
+    return replace(found, factors=tuple(factors), coefficient=first)
+
+
+def _text(w: Writer, factor: Factor, last: bool) -> str:
+    return w.style.brackets(factor.text) if factor.open and not last else factor.text
 
 
 def _numbers_first(w: Writer, operands: list[tuple[int, Part]]) -> list[tuple[int, Part]]:
@@ -194,8 +208,8 @@ def _numbers_first(w: Writer, operands: list[tuple[int, Part]]) -> list[tuple[in
             numbers.append(part.coefficient)
             rest = part.factors[1:]
             if rest:
-                text = w.style.product([factor for _, factor in rest])
-                found.append((rank, Part(text, PRODUCT, part.weight, part.depth, factors=rest)))
+                text = w.style.product([_text(w, f, f is rest[-1]) for f in rest])
+                found.append((rank, replace(part, text=text, factors=rest, coefficient=None)))
         else:
             found.append((rank, part))
     total = math.prod(numbers)
@@ -206,15 +220,17 @@ def _numbers_first(w: Writer, operands: list[tuple[int, Part]]) -> list[tuple[in
     return found
 
 
-def _gathered(w: Writer, factors: list[tuple[int, str]]) -> list[tuple[int, str]]:
+def _gathered(w: Writer, factors: list[Factor]) -> list[Factor]:
     """Return factors with a name that occurs several times written once, as a power."""
-    counts = Counter(text for _, text in factors)
-    found: dict[str, tuple[int, str]] = {}
-    for i, (kind, text) in enumerate(factors):
-        if counts[text] > 1 and w.style.is_name(text):
-            found.setdefault(text, (kind, w.style.power(text, w.style.number(counts[text]))))
-        else:
-            found[f"{i}"] = (kind, text)
+    counts = Counter(factor.text for factor in factors if factor.is_name)
+    found: dict[object, Factor] = {}
+    for i, factor in enumerate(factors):
+        count = counts[factor.text] if factor.is_name else 1
+        if count == 1:
+            found[i] = factor
+        elif factor.text not in found:
+            power = w.style.power(factor.text, w.style.number(count))
+            found[factor.text] = Factor(factor.kind, power)
     return list(found.values())
 
 
@@ -228,16 +244,11 @@ def _rank(node: Node) -> int:
     return 2 + bool(node.type.ndim)
 
 
-def _in_hadamard(w: Writer, part: Part) -> str:
+def _in_hadamard(w: Writer, part: Part, last: bool = True) -> str:
     """Return an operand of ⊙; matrix products are bracketed, as textbooks do."""
     if part.strength == PRODUCT and part.weight:
         return w.style.brackets(part.text)
-    return w.fit(part, HADAMARD)
-
-
-def _is_outer(node: Node) -> bool:
-    a, b = node.inputs
-    return a.type.ndim == 2 and a.type.shape[1] == 1 and b.type.ndim == 1
+    return w.fit(part, HADAMARD, last)
 
 
 def _divide(w: Writer, node: Node, inner: list[Part]) -> Part:
@@ -249,11 +260,11 @@ def _divide(w: Writer, node: Node, inner: list[Part]) -> Part:
     top = node.inputs[0]
     if a.quotient is not None and top.op.name == "divide" and top not in w.deltas:
         numerator, first = a.quotient
-        if first.text == b.text:
+        if first.text == b.text and first.shape == b.shape == node.type.shape:
             square = w.style.power(w.fit(b, ATOM), w.style.number(2))
             return _quotient(w, numerator, Part(square, POWER))
         if not node.type.ndim:
-            product = w.style.product([w.fit(first, PRODUCT), w.fit(b, PRODUCT)])
+            product = w.style.product([w.fit(first, PRODUCT, last=False), w.fit(b, PRODUCT)])
             return _quotient(w, numerator, Part(product, PRODUCT))
     return _quotient(w, a, b)
 
@@ -262,7 +273,10 @@ def _quotient(w: Writer, top: Part, bottom: Part) -> Part:
     if w.style.stacked:
         text = w.style.fraction(top.text, bottom.text)
         return Part(text, PRODUCT, quotient=(top, bottom))
-    over = w.fit(top, QUOTIENT) if top.strength != HADAMARD else w.style.brackets(top.text)
+    # Dividing a sum by a number is dividing its terms; by an array it is not.
+    swallowed = top.open and bottom.shape != ()
+    bracketed = top.strength == HADAMARD or swallowed
+    over = w.style.brackets(top.text) if bracketed else w.fit(top, QUOTIENT)
     text = w.style.fraction(over, w.fit(bottom, POWER))
     return Part(text, QUOTIENT, quotient=(top, bottom))
 
@@ -273,7 +287,7 @@ def _logistic_loss(w: Writer, node: Node, inner: list[Part]) -> Part:
         left, right = (_in_hadamard(w, part) for part in inner)
         product = w.style.infix(right, w.style.times, left)
     else:
-        product = _juxtaposed(w, [(2, y), (2, z)]).text
+        product = w.fit(_juxtaposed(w, [(2, y), (2, z)]), QUOTIENT)
     return _infix(w, w.style.call("softplus", [z.text]), w.style.minus, product)
 
 
@@ -295,7 +309,9 @@ def _power(w: Writer, node: Node, inner: list[Part]) -> Part:
 def _root(w: Writer, part: Part) -> Part:
     if part.squares is not None:
         return Part(w.style.norm(part.squares.text))
-    return Part(w.style.root(part.text))
+    text = w.style.root(part.text)
+    # √x is not bracketed by itself.
+    return Part(text, ATOM if w.style.stacked or text.endswith(")") else POWER)
 
 
 def _sqrt(w: Writer, _node: Node, inner: list[Part]) -> Part:
@@ -316,23 +332,45 @@ def _matmul(w: Writer, node: Node, inner: list[Part]) -> Part:
         factors, negative = _positive(inner)
         product = _matmul(w, node, factors)
         return w.negated(product) if negative else product
-    a, b = inner
-    if a.identity or b.identity:
+    if any(part.identity for part in inner):
+        a, b = inner
         return b if a.identity else a
+    a, b = (_whole(w, x, part) for x, part in zip(node.inputs, inner, strict=True))
     ranks = [x.type.ndim for x in node.inputs]
     if ranks == [1, 1]:
         a = _transposed(w, a)
     elif ranks == [1, 2]:
         # A vector is a column: x A is Aᵀ x.
         a, b = _transposed(w, b), a
-    return Part(w.style.product([w.fit(a, PRODUCT), w.fit(b, PRODUCT)]), PRODUCT)
+    text = w.style.product([w.fit(a, PRODUCT, last=False), w.fit(b, PRODUCT)])
+    return Part(text, PRODUCT, open=b.open)
+
+
+def _whole(w: Writer, node: Node, part: Part) -> Part:
+    """Return the text of a value with the axes that would otherwise be left to the reader."""
+    shape = node.type.shape
+    if part.shape is None or shape in (part.shape, (*part.shape, 1)):
+        # A vector is a column.
+        return part
+    if len(part.shape) == 1 and shape == (1, *part.shape):
+        return _transposed(w, part)
+    if part.shape == ():
+        ones = Part(w.style.call("ones", [w.style.literal(shape_text(shape))]), shape=shape)
+        return ones if part.number == 1 else _juxtaposed(w, [(0, part), (3, ones)])
+    if node.op.name == "transpose":
+        return part
+    name = "reshape" if node.op.name == "reshape" else "broadcast"
+    size = w.style.literal(f"({shape_text(shape)})")
+    return Part(w.style.call(name, [part.text, size]), shape=shape)
 
 
 def _transpose(w: Writer, node: Node, inner: list[Part]) -> Part:
     if not is_transpose(node):
         axes = w.style.literal(str(node.attrs["axes"]))
         return Part(w.style.call("transpose", [inner[0].text, axes]))
-    return _transposed(w, inner[0])
+    if inner[0].shape == ():
+        return inner[0]
+    return _transposed(w, _whole(w, node.inputs[0], inner[0]))
 
 
 def is_transpose(node: Node) -> bool:
@@ -347,43 +385,84 @@ def _sum(w: Writer, node: Node, inner: list[Part]) -> Part:
     x = node.inputs[0]
     dims = [x.type.shape[axis] for axis in node.attrs["axis"]]
     named = [str(dim) for dim in dims if isinstance(dim, Size)]
+    kept = [str(dim) for axis, dim in enumerate(x.type.shape) if axis not in node.attrs["axis"]]
     nameless = len(named) < len(dims) or any(name.startswith("_") for name in named)
-    if node.type.ndim and nameless:
+    if node.type.ndim and (nameless or set(named) & set(kept)):
         axes = w.style.literal(f"axis={axes_text(node.attrs['axis'])}")
         return Part(w.style.call("sum", [inner[0].text, axes]))
-    [of] = inner
+    of = inner[0] if inner[0].shape is None else _whole(w, x, inner[0])
     if of.diagonal_of is not None:
         return Part(w.style.call("tr", [of.diagonal_of.text]))
-    if x.type.ndim == 1 and of.square_of is not None:
-        square = w.style.power(w.style.norm(of.square_of.text), w.style.number(2))
-        return Part(square, POWER, squares=of.square_of)
+    squares = of.square_of
+    if squares is not None and (squares.shape != x.type.shape or node.type.ndim):
+        squares = None
+    if x.type.ndim == 1 and squares is not None:
+        square = w.style.power(w.style.norm(squares.text), w.style.number(2))
+        return Part(square, POWER, squares=squares)
     if x.type.ndim == 1 and of.between is not None:
         a, b = of.between
         return Part(w.style.product([_transposed(w, a).text, w.fit(b, PRODUCT)]), PRODUCT)
     sign = w.style.total(named if node.type.ndim else [])
     text = w.style.spaced(sign, w.fit(of, HADAMARD))
-    return Part(text, PRODUCT, squares=None if node.type.ndim else of.square_of)
+    return Part(text, PRODUCT, squares=squares, open=True)
 
 
-def _is_diagonal(node: Node) -> bool:
-    """Return whether a node reads or writes the diagonal of a matrix."""
+def _is_diagonal(node: Node, shape: Shape) -> bool:
+    """Return whether a node reads or writes the whole diagonal of a matrix of this shape."""
     indices = node.inputs[1:]
     return (
-        len(indices) == 2
-        and indices[0].op.name == "iota"
-        and indices[0].attrs == indices[1].attrs
-        and indices[0].op is indices[1].op
+        len(indices) == len(shape) == 2
+        and indices[0].op.name == indices[1].op.name == "iota"
+        and shape == (indices[0].attrs["size"], indices[1].attrs["size"])
     )
 
 
 def _scatter_add(w: Writer, node: Node, inner: list[Part]) -> Part:
-    if not _is_diagonal(node) or node.type.ndim != 2:
+    if not _is_diagonal(node, node.type.shape):
         return w.by_template(node, inner)
     value = inner[0]
-    if value.number is None:
+    if value.shape != ():
         return Part(w.style.call("diag", [value.text]))
-    unit = Part(w.style.name("I"), identity=value.number == 1)
+    unit = Part(w.unused("I"), identity=value.number == 1)
+    if value.opposite is not None:
+        return w.negated(_juxtaposed(w, [(0, value.opposite), (3, unit)]))
     return unit if unit.identity else _juxtaposed(w, [(0, value), (3, unit)])
+
+
+def _floor_divide(w: Writer, node: Node, inner: list[Part]) -> Part:
+    text = _quotient(w, *inner).text
+    return Part(w.style.filled("⌊{0}⌋", r"\left\lfloor {0} \right\rfloor", [text]))
+
+
+def _place(w: Writer, node: Node, inner: list[Part]) -> Part:
+    start = ", ".join(map(str, node.attrs["start"]))
+    return Part(w.style.call("place", [inner[0].text, w.style.literal(f"from [{start}]")]))
+
+
+def told_apart(w: Writer, node: Node, inner: list[Part]) -> list[Part] | None:
+    """Return a column and a row that broadcast to a matrix as v and vᵀ; None for anything else."""
+    if len(inner) != 2 or node.type.ndim != 2:
+        return None
+    shapes = [x.type.shape for x in node.inputs]
+    columns = [len(s) == 2 and s[1] == 1 and s[0] != 1 for s in shapes]
+    rows = [len(s) == 1 or (len(s) == 2 and s[0] == 1) for s in shapes]
+    if sum(columns) != 1 or sum(rows) != 1 or any(p.shape == () for p in inner):
+        return None
+    return [p if column else _transposed(w, p) for p, column in zip(inner, columns, strict=True)]
+
+
+def shown_shape(node: Node, inner: list[Part]) -> Shape:
+    """Return the shape that an op on elements has as it is written, without hidden axes."""
+    found: list[Dim] = []
+    for part in inner:
+        for i, dim in enumerate(reversed(part.shape or ())):
+            if i == len(found):
+                found.append(dim)
+            elif found[i] == 1:
+                found[i] = dim
+            elif dim not in (1, found[i]):
+                return node.type.shape
+    return tuple(reversed(found))
 
 
 def axes_text(axes: object) -> str:
@@ -410,8 +489,11 @@ def _slice(w: Writer, node: Node, inner: list[Part], dropped: Sequence[int] = ()
             keys.append(str(start))
             continue
         stop = start + step * size
-        first = "" if start == 0 else str(start)
-        last = "" if stop == dim else str(stop)
+        first, last = str(start), str(stop)
+        if start == (0 if step > 0 else dim - 1):
+            first = ""
+        if stop == dim or (step < 0 and stop == -1):
+            last = ""
         keys.append(f"{first}:{last}" + ("" if step == 1 else f":{step}"))
     while len(keys) > 1 and keys[-1] == ":":
         keys.pop()
@@ -419,8 +501,9 @@ def _slice(w: Writer, node: Node, inner: list[Part], dropped: Sequence[int] = ()
 
 
 def _gather(w: Writer, node: Node, inner: list[Part]) -> Part:
-    if _is_diagonal(node) and node.inputs[0].type.ndim == 2:
-        return Part(w.style.call("diag", [inner[0].text]), diagonal_of=inner[0])
+    if _is_diagonal(node, node.inputs[0].type.shape):
+        of = _whole(w, node.inputs[0], inner[0])
+        return Part(w.style.call("diag", [of.text]), diagonal_of=of)
     x, *indices = inner
     before = [w.style.literal(":")] * node.attrs["axis"]
     return Part(w.style.index(w.fit(x, ATOM), before + [i.text for i in indices]))
@@ -439,6 +522,8 @@ RULES: dict[str, Callable[[Writer, Node, list[Part]], Part]] = {
     "logistic_loss": _logistic_loss,
     "power": _power,
     "sqrt": _sqrt,
+    "floor_divide": _floor_divide,
+    "place": _place,
     "scatter_add": _scatter_add,
     "matmul": _matmul,
     "transpose": _transpose,

@@ -331,3 +331,90 @@ def test_the_xor_net() -> None:
         "         a  = X W + c\n"
         "         h  = relu(a)"
     )
+
+
+x, y, z, s = (sg.scalar(name) for name in "xyzs")
+v, u = sg.vector("v", 3), sg.vector("u", 3)
+A, N = sg.matrix("A", (3, 3)), sg.matrix("N", ("n", "n"))
+T, i = sg.matrix("T", (5, 5)), sg.arange(3)
+ones = sg.ones(3)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        # A power is not raised by writing a second exponent beside it.
+        (x**2 * y * x**2, "x² y x²"),
+        (sg.sum(v**2) * s * sg.sum(v**2), "‖v‖² s ‖v‖²"),
+        (sg.power(2.0, x**2), "2^(x²)"),
+        (sg.exp2(x) ** 2, "(2^(x))²"),
+        (sg.constant(1.5e20) ** x, "(1.5·10²⁰)^x"),
+        (sg.nn.log_softmax(v) ** 2, "(log softmax(v))²"),
+        (sg.sqrt(x) ** y, "(√x)^y"),
+        # A sum sign takes in what follows it.
+        (sg.sum(v) * u, "(Σ v) u"),
+        (sg.sum(v) / u, "(Σ v) / u"),
+        (sg.sum(v) / 3 * x, "(Σ v) x / 3"),
+        (sg.sum(v) * (u * v), "(Σ v) u ⊙ v"),
+        # Axes that do not show are no reason to take two values for one.
+        (v[:, None] + v[None, :], "v + vᵀ"),
+        (v[None, :] * u[:, None], "u vᵀ"),
+        (A / v[:, None] / v[None, :], "A / v / v"),
+        # A number that stands for an array is told apart where it matters.
+        (A @ ones, "A ones(3)"),
+        (sg.broadcast_to(s, (3, 3)) @ v, "s ones(3, 3) v"),
+        (v @ (s * ones), "vᵀ s ones(3)"),
+        (sg.sum(ones * x), "Σ x ones(3)"),
+        (sg.norm(ones * x), "√(Σ x² ones(3))"),
+        (sg.sum(sg.broadcast_to(v**2, (4, 3))), "Σ broadcast(v², (4, 3))"),
+        (sg.sum(sg.vector("o", 1) * v), "Σ o ⊙ v"),
+        # Diagonals.
+        (sg.grad(s * sg.trace(A), A), "s I"),
+        (sg.grad(-2 * sg.trace(A), A), "−2 I"),
+        (sg.sum(T[i, i]), "Σ T[(0, 1, …), (0, 1, …)]"),
+        # Operands of templates.
+        ((x + y) // z, "⌊(x + y) / z⌋"),
+        (x // (y / z), "⌊x / (y / z)⌋"),
+        ((x + y) % s, "(x + y) mod s"),
+        (sg.nn.binary_cross_entropy_with_logits(x + y, sg.constant(1.0)),
+         "softplus(x + y) − (x + y)"),
+        # Windows and axes.
+        (v[::-1], "v[::-1]"),
+        (N[::-1], "N[::-1]"),
+        (sg.nn.softmax(A, axis=0), "softmax(A, axis=0)"),
+        (sg.prod(A, axis=0), "prod(A, axis=0)"),
+        (sg.concatenate([A, A * 2], axis=1), "concatenate(A, 2 A, axis=1)"),
+        (sg.sum(N, axis=0), "sum(N, axis=0)"),
+        (sg.grad(v[0] * v[1], v), "place(v[:1], from [1]) + place(v[1:2], from [0])"),
+        # Gradients of sums over rows and over columns.
+        (sg.grad(sg.sum(A, axis=1) @ u, A), "u 1ᵀ"),
+        (sg.grad(sg.sum(A, axis=0) @ u, A), "1 uᵀ"),
+        (sg.grad(sg.sum(A @ v), A), "1 vᵀ"),
+        (sg.grad(sg.sum(A.T @ v), A), "broadcast(v, (3, 3))ᵀ"),
+        # Names that would look the same.
+        (sg.scalar("x_1") * sg.scalar("x1"), "x₁ x₁'"),
+        (np.pi * sg.scalar("pi"), "3.141592653589793 π"),
+        (x.astype("int64"), "int64(x)"),
+        (A @ sg.constant([1.0, 2.0, 3.0]), "A ([1, 2, 3])"),
+        (sg.where(sg.constant([True, False, True]), v, u), "where([True, False, True], v, u)"),
+        (x * 1e200 * 1e200, "∞ x"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_what_a_reader_would_take_for_something_else(value: sg.Tensor, text: str) -> None:
+    assert str(value).split(" = ", 1)[-1] == text
+
+
+def test_a_name_of_the_users_is_not_that_of_the_opposite() -> None:
+    q = -sg.exp(sg.sin(x * y + s))
+    r = q * s + sg.sin(q) + q**2
+    assert sg.pretty([q, r]) == (
+        "q\nr = sin(q) − u₁ s + q²\n  where  u₁ = exp(sin(x y + s))\n         q  = −u₁"
+    )
+
+
+def test_constant_arrays_are_explained() -> None:
+    table = sg.constant(np.arange(9.0).reshape(3, 3))
+    assert sg.pretty(sg.grad(sg.sum(A * table), A)) == (
+        "∂f/∂A = C₁\n  where  C₁ = constant float64[3, 3]"
+    )
