@@ -17,8 +17,8 @@ from symgrad.ir.names import cotangents, value_names, variables
 from symgrad.ir.node import Node
 from symgrad.ir.walk import consumers, reachable
 from symgrad.show.notation import LATEX, MATHML, UNICODE, Style, split_name
-from symgrad.show.part import ATOM, PRODUCT, Part
-from symgrad.show.rules import SILENT, is_transpose
+from symgrad.show.part import PRODUCT, Part
+from symgrad.show.rules import SILENT, is_transpose, repeated_vector
 from symgrad.show.writer import Writer
 
 _LONGEST = 72
@@ -143,19 +143,7 @@ class LetForm(Writer):
 
     def _answer(self, node: Node) -> str:
         part = self.parts[node]
-        if part.shape is None or len(part.shape) != 1 or node.type.ndim != 2:
-            return part.text
-        if 1 in node.type.shape:
-            return part.text
-        # A vector for each column or row: with the axis that is not its own written out.
-        inner = node
-        while inner.op.name == "broadcast_to":
-            [inner] = inner.inputs
-        column = inner.op.name == "expand_dims" and inner.attrs["axes"] == (1,)
-        one = self.style.number(1)
-        if column:
-            return self.style.product([self.fit(part, PRODUCT), self.style.transpose(one)])
-        return self.style.product([one, self.style.transpose(self.fit(part, ATOM))])
+        return (repeated_vector(self, node, part) or part).text
 
     def _where(self) -> list[Line]:
         """Return the definitions: the backward ones in order of computation, then the forward."""

@@ -359,9 +359,28 @@ def _whole(w: Writer, node: Node, part: Part) -> Part:
         return ones if part.number == 1 else _juxtaposed(w, [(0, part), (3, ones)])
     if node.op.name == "transpose":
         return part
+    repeated = repeated_vector(w, node, part)
+    if repeated is not None:
+        return repeated
     name = "reshape" if node.op.name == "reshape" else "broadcast"
     size = w.style.literal(f"({shape_text(shape)})")
     return Part(w.style.call(name, [part.text, size]), shape=shape)
+
+
+def repeated_vector(w: Writer, node: Node, part: Part) -> Part | None:
+    """Return v 1ᵀ for a matrix whose columns are all v, and 1 vᵀ for one of equal rows."""
+    if len(part.shape or ()) != 1 or node.type.ndim != 2 or 1 in node.type.shape:
+        return None
+    while node.op.name == "broadcast_to":
+        [node] = node.inputs
+    if node.op.name != "expand_dims" and node.type.ndim != 1:
+        return None
+    one = w.style.number(1)
+    if node.op.name == "expand_dims" and node.attrs["axes"] == (1,):
+        factors = [w.fit(part, PRODUCT, last=False), w.style.transpose(one)]
+    else:
+        factors = [one, _transposed(w, part).text]
+    return Part(w.style.product(factors), PRODUCT)
 
 
 def _transpose(w: Writer, node: Node, inner: list[Part]) -> Part:
@@ -389,8 +408,9 @@ def _sum(w: Writer, node: Node, inner: list[Part]) -> Part:
     nameless = len(named) < len(dims) or any(name.startswith("_") for name in named)
     if node.type.ndim and (nameless or set(named) & set(kept)):
         axes = w.style.literal(f"axis={axes_text(node.attrs['axis'])}")
-        return Part(w.style.call("sum", [inner[0].text, axes]))
-    of = inner[0] if inner[0].shape is None else _whole(w, x, inner[0])
+        of = inner[0] if inner[0].shape == () else _whole(w, x, inner[0])
+        return Part(w.style.call("sum", [of.text, axes]))
+    of = _whole(w, x, inner[0])
     if of.diagonal_of is not None:
         return Part(w.style.call("tr", [of.diagonal_of.text]))
     squares = of.square_of

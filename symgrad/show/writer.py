@@ -41,7 +41,9 @@ class Writer:
         """Return the text of a value by those of its inputs, which are in ``parts``."""
         value = scalar_value(node)
         if value is not None:
-            return replace(self.number(value), shape=())
+            number = self.number(value)
+            opposite = number.opposite and replace(number.opposite, shape=())
+            return replace(number, shape=(), opposite=opposite)
         rule = RULES.get(node.op.name)
         inner = [self.parts[x] for x in node.inputs]
         apart = told_apart(self, node, inner) if node.op.elementwise else None

@@ -366,7 +366,7 @@ ones = sg.ones(3)
         (v @ (s * ones), "vᵀ s ones(3)"),
         (sg.sum(ones * x), "Σ x ones(3)"),
         (sg.norm(ones * x), "√(Σ x² ones(3))"),
-        (sg.sum(sg.broadcast_to(v**2, (4, 3))), "Σ broadcast(v², (4, 3))"),
+        (sg.sum(sg.broadcast_to(v**2, (4, 3))), "Σ 1 (v²)ᵀ"),
         (sg.sum(sg.vector("o", 1) * v), "Σ o ⊙ v"),
         # Diagonals.
         (sg.grad(s * sg.trace(A), A), "s I"),
@@ -390,7 +390,7 @@ ones = sg.ones(3)
         (sg.grad(sg.sum(A, axis=1) @ u, A), "u 1ᵀ"),
         (sg.grad(sg.sum(A, axis=0) @ u, A), "1 uᵀ"),
         (sg.grad(sg.sum(A @ v), A), "1 vᵀ"),
-        (sg.grad(sg.sum(A.T @ v), A), "broadcast(v, (3, 3))ᵀ"),
+        (sg.grad(sg.sum(A.T @ v), A), "(1 vᵀ)ᵀ"),
         # Names that would look the same.
         (sg.scalar("x_1") * sg.scalar("x1"), "x₁ x₁'"),
         (np.pi * sg.scalar("pi"), "3.141592653589793 π"),
