@@ -45,7 +45,8 @@ def _assigned(graph: Graph) -> list[tuple[Node, str]]:
     alive = set(graph.nodes)
     found = []
     for node, name in variables(reachable(roots)):
-        image = sources.get(moved.get(node, node))
+        # Where the stable form is not in the graph, the value itself may be.
+        image = sources.get(moved.get(node, node)) or sources.get(node)
         if image in alive and not image.is_input and image.op.name not in ("constant", "size"):
             found.append((image, name))
     return found

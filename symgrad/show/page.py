@@ -38,7 +38,7 @@ a { color: var(--mark); }
 main { display: grid; grid-template-columns: minmax(0, 1fr); gap: 1.5rem;
   padding-top: 1rem; padding-bottom: 3rem; }
 main > section { min-width: 0; scroll-margin-top: 1rem; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; overflow-y: hidden; }
 #source { background: var(--panel); border-radius: 8px; padding: .8rem; }
 @media (min-width: 70rem) {
   main { grid-template-columns: minmax(20rem, 34rem) minmax(0, 1fr); }

@@ -54,6 +54,13 @@ def test_values_have_their_names_and_definitions() -> None:
     assert results == {"loss", "∂loss/∂W₁", "∂loss/∂b₁", "∂loss/∂W₂"}
 
 
+def test_a_value_whose_stable_form_is_differentiated_keeps_its_name() -> None:
+    x, z = sg.scalar("x"), sg.scalar("z")
+    y: Any = np.exp(x * z) + x * z / np.log(x)
+    found = by_name(sg.optimize(Graph([x, z], [y, *sg.grad(y, [x, z])])))
+    assert {name for name, box in found.items() if box.result} == {"y", "∂y/∂x", "∂y/∂z"}
+
+
 def test_only_the_gradient_itself_is_called_so() -> None:
     """What is left of a step after simplifying it is not the gradient that the step formed."""
     found = by_name(classifier())
