@@ -29,8 +29,6 @@ from symgrad.tensor import Tensor
 
 _LONGEST = 60
 """What is not differentiated is written out up to this length, and has a name from there on."""
-_KEEP = frozenset({"add", "subtract", "negative"})
-"""Steps that pass all of a gradient on."""
 _NOISE = "merged constant"
 """What no reader wants to know of the passes."""
 _BY_HAND = 60
@@ -144,7 +142,7 @@ class _Derivation:
         outputs = [facts.z, *facts.graph.outputs]
         given = value_names(Graph(facts.graph.inputs, outputs, derivatives=derivatives))
         name_of_z = dict(variables(reachable([facts.z]))).get(facts.z)
-        given.setdefault(facts.z, given.get(facts.z) or name_of_z or "f")
+        given.setdefault(facts.z, name_of_z or "f")
         taken = set(given.values())
         number = 0
         self.text_of: dict[Node, Part] = {}
@@ -344,8 +342,8 @@ class _Derivation:
         path = all(len(found) == 1 for found in edges)
         for c in self.facts.sweep.contributions:
             limit = _steepest(c)
-            if limit == 1 and c.consumer.op.name in _KEEP:
-                continue
+            if limit == 1 and c.consumer.op.steepest is None:
+                continue  # a sum passes all of it on
             before = self._size_of(self.facts.sweep.totals[c.consumer])
             if not before:
                 continue
@@ -393,6 +391,8 @@ class _Derivation:
 def _steepest(c: Contribution) -> float | None:
     """Return the largest factor by which a step can change a gradient, if it is known."""
     op = c.consumer.op
+    if c.consumer.type.shape != c.of.type.shape:
+        return None  # what was broadcast collects the gradients of all its copies
     if op.steepest is not None:
         return op.steepest
     others = [x for i, x in enumerate(c.consumer.inputs) if i != c.position]
@@ -471,10 +471,6 @@ def _count_by_name(nodes: Sequence[Node]) -> str:
 
 def _times(text: str, count: int) -> str:
     return f"{text} ×{count}" if count > 1 else text
-
-
-def _places(places: Sequence[str]) -> str:
-    return ", ".join(places)
 
 
 def _said(text: str) -> Paragraph:

@@ -303,3 +303,12 @@ def test_gains_of_a_net_are_per_step() -> None:
     assert 0 < float(here) <= 1
     assert "∂u₃/∂h" in steps
     assert not any("together" in step for step in steps)
+
+
+def test_a_bound_is_not_stated_for_what_was_broadcast() -> None:
+    """Three copies of x collect 2 each: the gain is 2 √3, which a slope of 2 does not bound."""
+    x = sg.scalar("x")
+    y = sg.sum(sg.constant(np.array([2.0, 2.0, 2.0])) * x)
+    rows = sections(str(sg.derivation(y, x, {x: 1.0})))["Vanishing and exploding"]
+    [row] = [row for row in rows if row[0].startswith("∂u₁/∂x")]
+    assert row[1:] == ["", "3.4641"]
