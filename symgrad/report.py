@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 from pathlib import Path
 
 from symgrad.derivation import derivation
@@ -31,7 +32,7 @@ def report(model: Model, path: Path, name: str) -> str:
     return page(
         title=f"{path.stem}: a loss and its gradients",
         words=words + (f"Parameters: {parameters}." if parameters else ""),
-        model_source=path.read_text(encoding="utf-8"),
+        model_source=_source(path),
         file=path.name,
         graph=found.graph,
         formulas=found.formulas,
@@ -39,6 +40,12 @@ def report(model: Model, path: Path, name: str) -> str:
         facts=found.facts,
         generated=module.source,
     )
+
+
+def _source(path: Path) -> str:
+    """Return the text of a Python file, in the encoding that it declares."""
+    with tokenize.open(path) as file:
+        return file.read()
 
 
 def values_of(model: Model, wrt: list[Tensor]) -> dict[str, object] | None:

@@ -60,7 +60,6 @@ pre [data-at], tr[data-at] { cursor: default; }
 .lit { background: var(--lit); }
 g.lit rect { stroke: var(--mark); stroke-width: 3.2; }
 math { font-size: 1.08em; }
-details > summary { cursor: pointer; color: var(--soft); }
 svg.symgrad-graph { max-width: none; height: auto; }
 @media print { #source { position: static; max-height: none; } }
 """
@@ -158,6 +157,10 @@ def _scrolled(text: str) -> str:
     return f'<div class="scroll">{text}</div>'
 
 
+def _at(places: Sequence[str]) -> str:
+    return f' data-at="{escape("|".join(places))}"' if places else ""
+
+
 def _places(graph: Graph) -> set[str]:
     return {node.origin.place for node in graph.nodes}
 
@@ -166,7 +169,7 @@ def _source(text: str, file: str, used: set[str]) -> str:
     rows = []
     for number, line in enumerate(text.splitlines(), start=1):
         place = f"{file}:{number}"
-        at = f' data-at="{escape(place)}" tabindex="0"' if place in used else ""
+        at = f'{_at([place])} tabindex="0"' if place in used else ""
         rows.append(f'<span{at}><span class="number">{number}</span>{escape(line)}</span>')
     return _scrolled(f"<pre>{''.join(rows)}</pre>")
 
@@ -178,7 +181,7 @@ def _formulas(graph: Graph) -> str:
     for i, line in enumerate(lines):
         lead = "where" if i == len(found.answers) else ""
         rows.append(
-            f'<tr data-at="{escape(line.node.origin.place)}" tabindex="0">'
+            f'<tr{_at([line.node.origin.place])} tabindex="0">'
             f'<td class="soft">{lead}</td><td>{_math(line.name)}</td>'
             f"<td>{'=' if line.name else ''}</td><td>{_math(line.text)}</td></tr>"
         )
@@ -200,7 +203,7 @@ def _graph(graph: Graph) -> str:
 
 def _passes(passes: Mapping[str, Any]) -> str:
     rows = [
-        f'<tr data-at="{escape("|".join(entry["at"]))}"><td>{escape(entry["pass"])}</td>'
+        f"<tr{_at(entry['at'])}><td>{escape(entry['pass'])}</td>"
         f'<td>{escape(entry["action"])}</td><td class="amount">{entry["count"]}</td>'
         f"<td>{escape(', '.join(entry['at']))}</td></tr>"
         for entry in passes["ledger"]
@@ -267,6 +270,5 @@ def _generated(text: str, file: str) -> str:
             comments = False
             if not line.strip():
                 places = []
-        at = f' data-at="{escape("|".join(places))}"' if places else ""
-        rows.append(f"<span{at}>{escape(line)}</span>")
+        rows.append(f"<span{_at(places)}>{escape(line)}</span>")
     return _scrolled(f"<pre>{''.join(rows)}</pre>")

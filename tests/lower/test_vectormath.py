@@ -177,6 +177,7 @@ def test_quick_forms_are_as_good_where_they_serve(name: str, dtype: type) -> Non
     np.testing.assert_array_max_ulp(run(f"near_{name}", x), run(name, x), 1)
 
 
+# Without AVX2, sixteen-byte vectors hold two float64: LLVM then keeps some of these loops scalar.
 @pytest.mark.skipif(not binding.get_host_cpu_features().get("avx2"), reason="narrow vectors")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", NAMES)

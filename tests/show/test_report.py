@@ -91,6 +91,15 @@ def test_the_whole_model_and_module_are_there(written: Path) -> None:
     assert "times the loss" in text
 
 
+def test_a_model_in_another_encoding(tmp_path: Path) -> None:
+    file = tmp_path / "model.py"
+    text = "# coding: latin-1\n# \xfcber\nimport symgrad as sg\nw = sg.parameter('w', init=2.0)\n"
+    file.write_text(text + "model = sg.Model(w**2)\n", encoding="latin-1")
+    assert main(["report", str(file), "-o", str(tmp_path / "report.html")]) == 0
+    assert "# über" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+# The browser is a program of its own, which a developer need not have; CI installs it.
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 class TestInABrowser:
     def run(self, file: Path, script: str = "null", width: int = 1200) -> tuple[object, str]:
