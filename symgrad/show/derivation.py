@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from symgrad.show.formula import LetForm
 from symgrad.show.notation import LATEX, MATHML, UNICODE, Style
 from symgrad.show.part import PRODUCT, QUOTIENT, SUM, Part
 from symgrad.show.rules import SILENT
+from symgrad.show.table import Cell, Section, as_html, as_latex, as_text, listed, said
 from symgrad.show.writer import Writer
 from symgrad.tensor import Tensor
 
@@ -62,44 +62,19 @@ class Facts:
     values: Mapping[Node, Array] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One cell: mathematics in the notation of the target, or words.
-
-    ``at`` are the lines of the model that it comes from.
-    """
-
-    text: str
-    is_math: bool = True
-    at: tuple[str, ...] = ()
-
-
-Paragraph = tuple[Cell, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A heading, paragraphs below it, and a table with or without a head."""
-
-    title: str
-    words: tuple[Paragraph, ...] = ()
-    head: tuple[str, ...] = ()
-    rows: tuple[tuple[Cell, ...], ...] = ()
-
-
 def unicode_derivation(facts: Facts, lines: int | None) -> str:
     """Return a derivation for a terminal."""
-    return "\n\n".join(_as_text(s) for s in _Derivation(facts, UNICODE, lines).sections()) + "\n"
+    return "\n\n".join(as_text(s) for s in _Derivation(facts, UNICODE, lines).sections()) + "\n"
 
 
 def latex_derivation(facts: Facts, lines: int | None) -> str:
     """Return a derivation as LaTeX: paragraphs and tables, for a document with ``amsmath``."""
-    return "\n\n".join(_as_latex(s) for s in _Derivation(facts, LATEX, lines).sections()) + "\n"
+    return "\n\n".join(as_latex(s) for s in _Derivation(facts, LATEX, lines).sections()) + "\n"
 
 
 def html_derivation(facts: Facts, lines: int | None) -> str:
     """Return a derivation as a piece of HTML with MathML in it."""
-    return "\n".join(_as_html(s) for s in _Derivation(facts, MATHML, lines).sections()) + "\n"
+    return "\n".join(as_html(s) for s in _Derivation(facts, MATHML, lines).sections()) + "\n"
 
 
 class _Derivation:
@@ -225,7 +200,7 @@ class _Derivation:
                 (left if not i else Cell("", at=left.at), cell)
                 for i, cell in enumerate(backward or [Cell("")])
             ]
-        words = _said("Read the left column upwards, and the right one downwards.")
+        words = said("Read the left column upwards, and the right one downwards.")
         return self._limited(
             Section("Forward and backward", (words,), ("Forward", "Backward")), rows
         )
@@ -238,20 +213,20 @@ class _Derivation:
         reached = [self.writer.parts[t].text for t in facts.targets if t in facts.sweep.totals]
         words = [
             (
-                *_said(f"Of {_count(len(whole), 'value')}, {inside} are in "),
+                *said(f"Of {_count(len(whole), 'value')}, {inside} are in "),
                 Cell(self.style.name("G'")),
-                *_said(": they lead from "),
-                *_listed(reached),
-                *_said(" to "),
+                *said(": they lead from "),
+                *listed(reached),
+                *said(" to "),
                 Cell(self.result),
-                *_said(", and get a gradient."),
+                *said(", and get a gradient."),
             )
         ]
         if not reached:
-            words = [_said("No derivative flows: what was asked for is zero.")]
+            words = [said("No derivative flows: what was asked for is zero.")]
         before = "First, so that each value is differentiated once, in its stable form: "
         leads = (before if not i else "" for i in range(len(facts.stable)))
-        words += [_said(lead + line) for lead, line in zip(leads, facts.stable, strict=True)]
+        words += [said(lead + line) for lead, line in zip(leads, facts.stable, strict=True)]
         rows = [
             (Cell(self.writer.parts[node].text), Cell(why, is_math=False))
             for node, why in facts.reasons.items()
@@ -277,7 +252,7 @@ class _Derivation:
             line = self._equation(self._gradient(node), self.style.equals, self._sum(node))
             last = Cell(inserted, is_math=False, at=(node.origin.place,))
             rows.append((Cell(name), Cell(""), last, line))
-        words = _said(
+        words = said(
             "For each V, from the last to the first: its consumers, the derivative of each, what "
             "each contributes, and the sum, with the nodes that were inserted for it."
         )
@@ -309,7 +284,7 @@ class _Derivation:
             for entry in after.ledger
             if entry.action != NODES_REMOVED and not entry.action.startswith(_NOISE)
         ]
-        words = _said(f"The passes leave {len(after)} of {_count(len(before), 'node')}.")
+        words = said(f"The passes leave {len(after)} of {_count(len(before), 'node')}.")
         return self._limited(Section("Simplified", (words,), ("Pass", "Rule", "Where")), rows)
 
     def _result(self) -> Section:
@@ -358,7 +333,7 @@ class _Derivation:
             rows.append((Cell(step.text, at=at), known, self._number(gain)))
         if not rows:
             return
-        words = _said(
+        words = said(
             "The size of the gradient after each step, relative to that before: Euclidean norms."
         )
         if path:
@@ -383,7 +358,7 @@ class _Derivation:
     def _limited(self, section: Section, rows: Sequence[tuple[Cell, ...]]) -> Section:
         words = section.words
         if self.lines is not None and len(rows) > self.lines:
-            words += (_said(f"{len(rows) - self.lines} more lines are left out."),)
+            words += (said(f"{len(rows) - self.lines} more lines are left out."),)
             rows = rows[: self.lines]
         return Section(section.title, words, section.head, tuple(rows))
 
@@ -473,17 +448,6 @@ def _times(text: str, count: int) -> str:
     return f"{text} ×{count}" if count > 1 else text
 
 
-def _said(text: str) -> Paragraph:
-    return (Cell(text, is_math=False),)
-
-
-def _listed(texts: Sequence[str]) -> Iterator[Cell]:
-    for i, text in enumerate(texts):
-        if i:
-            yield Cell(", ", is_math=False)
-        yield Cell(text)
-
-
 def shown_value(value: Array) -> str:
     """Return a number in ten digits, a small array in six, a large one as its shape and range."""
     if not value.shape:
@@ -495,75 +459,3 @@ def shown_value(value: Array) -> str:
     if value.dtype.kind == "b":
         return f"{shape} values, {int(value.sum())} of them true"
     return f"{shape} values from {value.min():.4g} to {value.max():.4g}"
-
-
-# The targets
-
-
-def _as_text(section: Section) -> str:
-    lines = [section.title, "─" * len(section.title)]
-    lines += ["".join(cell.text for cell in paragraph) for paragraph in section.words]
-    rows = [[cell.text for cell in row] for row in section.rows]
-    table = [list(section.head), *rows] if section.head else rows
-    count = max(map(len, table), default=0)
-    widths = [max((len(row[k]) for row in table), default=0) for k in range(count)]
-    if section.words and table:
-        lines.append("")
-    for i, row in enumerate(table):
-        text = "   ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True))
-        lines.append(f"  {text}".rstrip())
-        if section.head and i == 0:
-            lines.append("  " + "   ".join("╌" * w for w in widths))
-    return "\n".join(lines)
-
-
-def _as_latex(section: Section) -> str:
-    lines = [f"\\paragraph{{{LATEX.words(section.title)}}}"]
-    lines += ["".join(map(_latex_inline, paragraph)) for paragraph in section.words]
-    if section.rows:
-        columns = "l" * max(map(len, section.rows))
-        lines.append(f"\n\\begin{{tabular}}{{{columns}}}")
-        if section.head:
-            lines.append(" & ".join(map(LATEX.words, section.head)) + r" \\ \hline")
-        lines += [" & ".join(map(_latex_cell, row)) + r" \\[1ex]" for row in section.rows]
-        lines.append(r"\end{tabular}")
-    return "\n".join(lines)
-
-
-def _latex_cell(cell: Cell) -> str:
-    if not cell.text or not cell.is_math:
-        return _latex_inline(cell)
-    return f"$\\displaystyle {cell.text}$"
-
-
-def _latex_inline(cell: Cell) -> str:
-    return f"${cell.text}$" if cell.is_math and cell.text else LATEX.words(cell.text)
-
-
-def _as_html(section: Section) -> str:
-    lines = ["<section>", f"<h3>{escape(section.title)}</h3>"]
-    lines += [f"<p>{''.join(map(_html_cell, paragraph))}</p>" for paragraph in section.words]
-    if section.rows:
-        lines.append("<table>")
-        if section.head:
-            cells = "".join(f"<th>{escape(text)}</th>" for text in section.head)
-            lines.append(f"<thead><tr>{cells}</tr></thead>")
-        lines.append("<tbody>")
-        lines += map(_html_row, section.rows)
-        lines.append("</tbody></table>")
-    return "\n".join([*lines, "</section>"])
-
-
-def _html_row(row: Sequence[Cell]) -> str:
-    places = "|".join(dict.fromkeys(place for cell in row for place in cell.at))
-    at = f' data-at="{escape(places)}"' if places else ""
-    return f"<tr{at}>{''.join(f'<td>{_html_cell(cell)}</td>' for cell in row)}</tr>"
-
-
-def _html_cell(cell: Cell) -> str:
-    if not cell.text or not cell.is_math:
-        return escape(cell.text)
-    return (
-        '<math xmlns="http://www.w3.org/1998/Math/MathML" displaystyle="true">'
-        f"<mrow>{cell.text}</mrow></math>"
-    )
