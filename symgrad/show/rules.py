@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,17 +11,14 @@ import numpy as np
 
 from symgrad.ir.node import Node, scalar_value
 from symgrad.ir.size import Dim, Shape, Size, shape_text
-from symgrad.show.part import ATOM, HADAMARD, POWER, PRODUCT, QUOTIENT, SUM, Factor, Part
+from symgrad.show.part import ATOM, HADAMARD, POWER, PRODUCT, QUOTIENT, SUM, Part
+from symgrad.show.product import juxtaposed, quotient
 
 if TYPE_CHECKING:
     from symgrad.show.writer import Writer
 
 SILENT = frozenset({"broadcast_to", "expand_dims", "squeeze", "reshape", "stop_gradient"})
 """Ops that a reader infers."""
-
-
-_SHORT = 6
-"""Numbers of more letters are not multiplied for print."""
 
 
 def known_number(w: Writer, value: float) -> Part | None:
@@ -38,7 +34,7 @@ def known_number(w: Writer, value: float) -> Part | None:
         (2 * math.pi, twice, None),
         (2 / math.sqrt(math.pi), two, root),
         (1 / math.sqrt(2 * math.pi), one, Part(w.style.root(twice.text))),
-        (math.sqrt(2 / math.pi), Part(w.style.root(_quotient(w, two, pi).text)), None),
+        (math.sqrt(2 / math.pi), Part(w.style.root(quotient(w, two, pi).text)), None),
         (math.sqrt(2), Part(w.style.root(two.text)), None),
         (1 / math.sqrt(2), one, Part(w.style.root(two.text))),
         (math.log(2), Part(w.style.call("log", [two.text])), None),
@@ -46,7 +42,7 @@ def known_number(w: Writer, value: float) -> Part | None:
         (1 / math.log(10), one, Part(w.style.call("log", [w.style.number(10)]))),
     ):
         if value in (number, float(np.float32(number))):
-            return top if bottom is None else _quotient(w, top, bottom)
+            return top if bottom is None else quotient(w, top, bottom)
     return None
 
 
@@ -93,7 +89,7 @@ def _cast(w: Writer, node: Node, inner: list[Part]) -> Part:
 def _add(w: Writer, node: Node, inner: list[Part]) -> Part:
     a, b = inner
     if a.text == b.text and a.shape == b.shape == node.type.shape:
-        return _juxtaposed(w, [(0, w.number(2)), (3, a)])
+        return juxtaposed(w, [(0, w.number(2)), (3, a)])
     if b.opposite is None and a.opposite is not None:
         a, b = b, a
     if b.opposite is not None:
@@ -153,85 +149,7 @@ def _multiply(w: Writer, node: Node, inner: list[Part]) -> Part:
         found = _infix(w, first, w.style.times, second, HADAMARD)
         vectors = left.shape == right.shape == node.type.shape and node.type.ndim == 1
         return replace(found, between=(left, right) if vectors else None, open=right.open)
-    return _juxtaposed(w, [(_rank(a), left), (_rank(b), right)])
-
-
-def _juxtaposed(w: Writer, operands: list[tuple[int, Part]]) -> Part:
-    """Return a product of numbers and a value: numbers first, then sizes, scalars, tensors."""
-    fractions = [(rank, part) for rank, part in operands if part.quotient is not None]
-    if len(fractions) == 1:
-        # a (b / c) is (a b) / c, which is how one writes it.
-        [(_, fraction)] = fractions
-        assert fraction.quotient is not None
-        top, bottom = fraction.quotient
-        inner = [(r, top if part is fraction else part) for r, part in operands]
-        return _quotient(w, _juxtaposed(w, inner), bottom)
-    operands = _numbers_first(w, operands)
-    if len(operands) == 1:
-        return operands[0][1]
-    factors: list[Factor] = []
-    strength = PRODUCT
-    for rank, part in operands:
-        if part.factors:
-            factors += part.factors
-        elif part.strength == HADAMARD and all(r < rank for r, p in operands if p is not part):
-            strength = HADAMARD
-            factors.append(Factor(9, part.text, open=part.open))
-        else:
-            # A factor in brackets comes after the plain ones of its kind.
-            kind = 2 * rank + (part.strength < PRODUCT)
-            plain = part.strength >= PRODUCT
-            is_name = plain and w.style.is_name(part.text)
-            factors.append(Factor(kind, w.fit(part, PRODUCT), is_name, plain and part.open))
-    factors = _gathered(w, sorted(factors, key=lambda factor: factor.kind))
-    text = w.style.product([_text(w, f, f is factors[-1]) for f in factors])
-    numbers = [part.number for _, part in operands if part.number is not None]
-    found = Part(text, strength, open=factors[-1].open)
-    if strength != PRODUCT:
-        return found
-    first = numbers[0] if len(numbers) == 1 and factors[0].kind == 0 else None
-    return replace(found, factors=tuple(factors), coefficient=first)
-
-
-def _text(w: Writer, factor: Factor, last: bool) -> str:
-    return w.style.brackets(factor.text) if factor.open and not last else factor.text
-
-
-def _numbers_first(w: Writer, operands: list[tuple[int, Part]]) -> list[tuple[int, Part]]:
-    """Return factors with the numbers among them multiplied, where that is exact and short."""
-    found: list[tuple[int, Part]] = []
-    numbers: list[float] = []
-    for rank, part in operands:
-        if part.number is not None:
-            numbers.append(part.number)
-        elif part.coefficient is not None:
-            numbers.append(part.coefficient)
-            rest = part.factors[1:]
-            if rest:
-                text = w.style.product([_text(w, f, f is rest[-1]) for f in rest])
-                found.append((rank, replace(part, text=text, factors=rest, coefficient=None)))
-        else:
-            found.append((rank, part))
-    total = math.prod(numbers)
-    if len(numbers) > 1 and len(repr(total)) > _SHORT:
-        return operands
-    if numbers and (total != 1 or not found):
-        found.insert(0, (0, w.number(total)))
-    return found
-
-
-def _gathered(w: Writer, factors: list[Factor]) -> list[Factor]:
-    """Return factors with a name that occurs several times written once, as a power."""
-    counts = Counter(factor.text for factor in factors if factor.is_name)
-    found: dict[object, Factor] = {}
-    for i, factor in enumerate(factors):
-        count = counts[factor.text] if factor.is_name else 1
-        if count == 1:
-            found[i] = factor
-        elif factor.text not in found:
-            power = w.style.power(factor.text, w.style.number(count))
-            found[factor.text] = Factor(factor.kind, power)
-    return list(found.values())
+    return juxtaposed(w, [(_rank(a), left), (_rank(b), right)])
 
 
 def _rank(node: Node) -> int:
@@ -262,23 +180,11 @@ def _divide(w: Writer, node: Node, inner: list[Part]) -> Part:
         numerator, first = a.quotient
         if first.text == b.text and first.shape == b.shape == node.type.shape:
             square = w.style.power(w.fit(b, ATOM), w.style.number(2))
-            return _quotient(w, numerator, Part(square, POWER))
+            return quotient(w, numerator, Part(square, POWER))
         if not node.type.ndim:
             product = w.style.product([w.fit(first, PRODUCT, last=False), w.fit(b, PRODUCT)])
-            return _quotient(w, numerator, Part(product, PRODUCT))
-    return _quotient(w, a, b)
-
-
-def _quotient(w: Writer, top: Part, bottom: Part) -> Part:
-    if w.style.stacked:
-        text = w.style.fraction(top.text, bottom.text)
-        return Part(text, PRODUCT, quotient=(top, bottom))
-    # Dividing a sum by a number is dividing its terms; by an array it is not.
-    swallowed = top.open and bottom.shape != ()
-    bracketed = top.strength == HADAMARD or swallowed
-    over = w.style.brackets(top.text) if bracketed else w.fit(top, QUOTIENT)
-    text = w.style.fraction(over, w.fit(bottom, POWER))
-    return Part(text, QUOTIENT, quotient=(top, bottom))
+            return quotient(w, numerator, Part(product, PRODUCT))
+    return quotient(w, a, b)
 
 
 def _logistic_loss(w: Writer, node: Node, inner: list[Part]) -> Part:
@@ -287,7 +193,7 @@ def _logistic_loss(w: Writer, node: Node, inner: list[Part]) -> Part:
         left, right = (_in_hadamard(w, part) for part in inner)
         product = w.style.infix(right, w.style.times, left)
     else:
-        product = w.fit(_juxtaposed(w, [(2, y), (2, z)]), QUOTIENT)
+        product = w.fit(juxtaposed(w, [(2, y), (2, z)]), QUOTIENT)
     return _infix(w, w.style.call("softplus", [z.text]), w.style.minus, product)
 
 
@@ -301,7 +207,7 @@ def _power(w: Writer, node: Node, inner: list[Part]) -> Part:
     if number is not None and number < 0:
         positive = Part(w.style.power(w.fit(base, ATOM), w.style.number(-number)), POWER)
         bottom = base if number == -1 else _root(w, base) if number == -0.5 else positive
-        return _quotient(w, w.number(1), bottom)
+        return quotient(w, w.number(1), bottom)
     text = w.style.power(w.fit(base, ATOM), exponent.text)
     return Part(text, POWER, square_of=base if number == 2 else None)
 
@@ -356,7 +262,7 @@ def _whole(w: Writer, node: Node, part: Part) -> Part:
         return _transposed(w, part)
     if part.shape == ():
         ones = Part(w.style.call("ones", [w.style.literal(shape_text(shape))]), shape=shape)
-        return ones if part.number == 1 else _juxtaposed(w, [(0, part), (3, ones)])
+        return ones if part.number == 1 else juxtaposed(w, [(0, part), (3, ones)])
     if node.op.name == "transpose":
         return part
     repeated = repeated_vector(w, node, part)
@@ -445,12 +351,12 @@ def _scatter_add(w: Writer, node: Node, inner: list[Part]) -> Part:
         return Part(w.style.call("diag", [value.text]))
     unit = Part(w.unused("I"), identity=value.number == 1)
     if value.opposite is not None:
-        return w.negated(_juxtaposed(w, [(0, value.opposite), (3, unit)]))
-    return unit if unit.identity else _juxtaposed(w, [(0, value), (3, unit)])
+        return w.negated(juxtaposed(w, [(0, value.opposite), (3, unit)]))
+    return unit if unit.identity else juxtaposed(w, [(0, value), (3, unit)])
 
 
 def _floor_divide(w: Writer, node: Node, inner: list[Part]) -> Part:
-    text = _quotient(w, *inner).text
+    text = quotient(w, *inner).text
     return Part(w.style.filled("⌊{0}⌋", r"\left\lfloor {0} \right\rfloor", [text]))
 
 
