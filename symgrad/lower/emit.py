@@ -10,7 +10,7 @@ from symgrad.ir.cost import Cost
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node, scalar_value
 from symgrad.ir.size import Dim, Shape, multiply, product
-from symgrad.ir.types import FLOAT64, DType
+from symgrad.ir.types import FLOAT32, FLOAT64, DType
 from symgrad.lower.access import (
     COLUMN,
     REDUCTIONS,
@@ -27,7 +27,7 @@ from symgrad.lower.buffers import assign
 from symgrad.lower.element import Elements, Names, literal, loop_name
 from symgrad.lower.scalars import called_helpers, dtype_code, far_source
 from symgrad.lower.schedule import Nest, Schedule, read_whole, schedule, step_cost
-from symgrad.lower.scope import Scope
+from symgrad.lower.scope import SHORT, Scope
 from symgrad.lower.source import INDENT, Allocation, Line, Product, Result, Source, Step
 
 
@@ -227,8 +227,9 @@ class _Emitter:
         """Write the loops around the statements of ``scope``."""
         lines = scope.lines(
             space,
-            lambda axis, dim: f"for {loop_name(axis)} in range({self.names.dim(dim)}):",
+            lambda axis: (loop_name(axis), self.names.dim(space[axis])),
             self.names.mergeable,
+            self.names.fresh,
         )
         self.lines += lines
         if scope.far is not None:
@@ -316,7 +317,7 @@ class _Emitter:
         plain = not node.type.shape and wide == node.type.dtype
         total = self.names.value(node) if plain else self.names.temporary()
         scope.assign(outer, total, start)
-        scope.add(depth_of(here), self._update(node, total, text))
+        self._add(scope, node, total, text)
         if node.type.shape:
             self._allocate(node)
         if not plain:
@@ -343,14 +344,21 @@ class _Emitter:
             return
         total = self.names.temporary()
         scope.assign(outer, total, start)
-        scope.add(inner, self._update(node, total, text))
+        self._add(scope, node, total, text)
         scope.finish(outer, _updated(node, target, total))
 
-    def _update(self, node: Node, total: str, text: str) -> str:
-        """Return the innermost statement of a reduction."""
-        if node.op.name == "sum" and node.type.is_float:
-            return f"{total} = {self.elements.use('plus')}({total}, {text})"
-        return _updated(node, total, text)
+    def _add(self, scope: Scope, node: Node, total: str, text: str) -> None:
+        """Add the innermost statement of a reduction."""
+        if node.op.name != "sum" or not node.type.is_float:
+            scope.add(depth_of(identity(node.inputs[0].type.shape)), _updated(node, total, text))
+            return
+        if _accumulator(node) != node.type.dtype and any(d != 1 for d in node.inputs[0].type.shape):
+            # A loop with float64 in it has half the lanes, for float32 numbers too.
+            part = self.names.temporary()
+            scope.parts[part] = total
+            total = part
+        plus = f"{total} = {self.elements.use('plus')}({total}, {text})"
+        scope.add(depth_of(identity(node.inputs[0].type.shape)), plus)
 
     def _ordered_reduction(self, node: Node) -> None:
         """Find a position along one axis: the loops over the other axes come first."""
@@ -497,8 +505,10 @@ def _outer_depth(space: Shape, axes: tuple[int, ...]) -> int:
 
 
 def _accumulator(node: Node) -> DType:
-    """Return the dtype to accumulate in: float32 sums are kept in float64."""
-    if node.op.name in ("sum", "prod") and node.type.dtype.name == "float32":
+    """Return the dtype to accumulate in: long float32 sums are kept in float64."""
+    count = product(node.inputs[0].type.shape[axis] for axis in node.attrs["axis"])
+    short = isinstance(count, int) and count <= SHORT
+    if node.op.name in ("sum", "prod") and node.type.dtype == FLOAT32 and not short:
         return FLOAT64
     return node.type.dtype
 
@@ -506,10 +516,11 @@ def _accumulator(node: Node) -> DType:
 def _start(node: Node, wide: DType) -> str:
     """Return what a reduction starts from."""
     match node.op.name:
-        case "sum":
-            return literal(0, wide)
-        case "prod":
-            return literal(1, wide)
+        case "sum" | "prod":
+            one = node.op.name == "prod"
+            # A plain number would be a float32 where it meets one, outside Numba.
+            number = literal(int(one), wide)
+            return number if wide == node.type.dtype else f"np.float64({number})"
         case name:
             low = name == "max"
             if wide.kind == "f":

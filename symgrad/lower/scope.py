@@ -15,6 +15,8 @@ from symgrad.lower.source import INDENT
 _WIDTH = 92
 """A statement that would be longer than this keeps its temporaries."""
 _NAME = re.compile(r"(?<![\w.])[a-z]\w*")
+SHORT = 256
+"""At most so many float32 numbers are added up as such: longer sums are kept in float64."""
 
 
 @dataclass(slots=True)
@@ -42,6 +44,7 @@ class Scope:
         stores: What is stored at each depth, after everything there is computed.
         after: What is done once the loops inside are through.
         values: The expression for each element that is known, and its depth.
+        parts: Short float32 sums in the innermost loop, each with the float64 that they go into.
         far: The variable that tells whether an argument was too large for a quick function.
     """
 
@@ -49,6 +52,7 @@ class Scope:
     stores: dict[int, list[Statement]] = field(default_factory=dict)
     after: dict[int, list[Statement]] = field(default_factory=dict)
     values: dict[tuple[Node, Position], tuple[str, int]] = field(default_factory=dict)
+    parts: dict[str, str] = field(default_factory=dict)
     far: str | None = None
 
     def add(self, depth: int, line: str) -> None:
@@ -75,26 +79,54 @@ class Scope:
         return [statement.line for statement in bodies[0]]
 
     def lines(
-        self, space: Sequence[Dim], loop: Callable[[int, Dim], str], temporaries: set[str]
+        self,
+        space: Sequence[Dim],
+        loop: Callable[[int], tuple[str, str]],
+        temporaries: set[str],
+        fresh: Callable[[str], str],
     ) -> list[str]:
-        """Return the loops around the statements; ``temporaries`` may be written where used."""
+        """Return the loops around the statements.
+
+        Args:
+            space: The sizes of the loops.
+            loop: Gives the variable of the loop over an axis, and how often it runs.
+            temporaries: Names of what may be written where it is used.
+            fresh: Makes a new name of one.
+        """
         bodies = {
             depth: self.before.get(depth, []) + self.stores.get(depth, [])
             for depth in {*self.before, *self.stores}
         }
         _merge(bodies, list(self.after.values()), temporaries)
         deepest = max([*bodies, *self.after, 0])
+        innermost = max((d for d in range(1, deepest + 1) if space[d - 1] != 1), default=0)
         out = [statement.line for statement in bodies.get(0, ())]
         level = 0
-        opened: list[tuple[int, int]] = []
+        closing: list[list[str]] = []
         for depth in range(1, deepest + 1):
-            if space[depth - 1] != 1:
-                out.append(INDENT * level + loop(depth - 1, space[depth - 1]))
+            after = []
+            dim = space[depth - 1]
+            if dim != 1:
+                name, count = loop(depth - 1)
+                parts = self.parts if depth == innermost else {}
+                blocked = bool(parts) and not (isinstance(dim, int) and dim <= SHORT)
+                block, step = (fresh("block"), fresh("step")) if blocked else ("", "")
+                if blocked:
+                    rounds = f"({count} + {SHORT - 1}) // {SHORT}"
+                    out.append(f"{INDENT * level}for {block} in range({rounds}):")
+                    level += 1
+                    count = f"min({SHORT}, {count} - {SHORT} * {block})"
+                out += [f"{INDENT * level}{part} = np.float32(0.0)" for part in parts]
+                after = [f"{INDENT * level}{total} += {part}" for part, total in parts.items()]
+                out.append(f"{INDENT * level}for {step or name} in range({count}):")
                 level += 1
-            opened.append((depth, level))
+                if blocked:
+                    out.append(f"{INDENT * level}{name} = {SHORT} * {block} + {step}")
+            inside = [INDENT * level + s.line for s in self.after.get(depth, ())]
+            closing.append(inside + after)
             out += [INDENT * level + statement.line for statement in bodies.get(depth, ())]
-        for depth, level in reversed(opened):
-            out += [INDENT * level + statement.line for statement in self.after.get(depth, ())]
+        for lines in reversed(closing):
+            out += lines
         return out + [statement.line for statement in self.after.get(0, ())]
 
 

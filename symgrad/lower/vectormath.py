@@ -7,9 +7,10 @@ multiply-adds, which every function is right with and without; any other fast-ma
 the exact sums. They run on NumPy scalars as well. The emitter copies a function as it stands, with
 those above it that it calls, so nothing here depends on a constant of the module.
 
-The float64 functions stay within 2 ulp, and within 4 for erf, erfc, power, sigmoid, sinh, softplus
-and tanh; the float32 functions compute in float64 and stay within 1 ulp. All take the whole range,
-subnormal numbers included. Polynomials called minimax were fitted for this module.
+They stay within 2 ulp, and within 4 for erf, erfc, power, sigmoid, sinh, softplus and tanh, over the
+whole range, subnormal numbers included. Most float32 functions compute in float32, for twice the
+lanes, and say so of every number (Numba would widen); the rest compute in float64. Polynomials
+called minimax were fitted for this module.
 """
 
 import numpy as np
@@ -419,121 +420,155 @@ def power_f64(x, y):
     return power_edges_f64(x, y, scaled_f64(1.0 + (r + exp_tail_f64(r)), k))
 
 
+def scaled_f32(y, k):
+    """Return y·2ᵏ, rounded once also where it is subnormal."""
+    half = k >> 1
+    y = y * np.int32((half + 127) << 23).view(np.float32)
+    return y * np.int32((k - half + 127) << 23).view(np.float32)
+
+
+def nearest_f32(x):
+    """Return the whole number nearest to x, |x| < 2²², as a float and as an integer."""
+    t = np.float32(x + np.float32(12582912.0))
+    return t - np.float32(12582912.0), np.int32(t.view(np.int32) - 0x4B400000)
+
+
+def exp_tail_f32(r):
+    """Return eʳ - 1 - r for |r| <= ln(2)/2; the polynomial is minimax."""
+    t = np.float32
+    p = (t(0.0013938716) * r + t(0.008367154)) * r + t(0.041666426)
+    return r * r * ((p * r + t(0.16666539)) * r + t(0.5))
+
+
 def exp_parts_f32(x):
-    """Return s = 2ⁿ and p with eˣ = s + s·p in float64, for x up to 200 either way."""
-    x = min(max(x, -200.0), 200.0)
-    n, k = nearest_f64(x * 1.4426950408889634)
-    r = x - n * 0.6931471805599453
-    p = (0.00019845598008303044 * r + 0.001394089380497759) * r + 0.008333390614234203
-    p = ((p * r + 0.04166635781295585) * r + 0.166666663622786) * r + 0.5000000044790471
-    return np.int64((k + 1023) << 52).view(np.float64), r + r * r * p
+    """Return k and r with eˣ = eʳ·2ᵏ, |r| <= ln(2)/2 (Cody & Waite 1980)."""
+    n, k = nearest_f32(x * np.float32(1.442695))
+    return k, (x - n * np.float32(0.693359375)) + n * np.float32(0.00021219444)
 
 
 def exp_f32(x):
     """Return eˣ."""
-    s, p = exp_parts_f32(np.float64(x))
-    return np.float32(s + s * p)
+    k, r = exp_parts_f32(min(max(x, np.float32(-104.0)), np.float32(89.0)))
+    return scaled_f32(np.float32(1.0) + (r + exp_tail_f32(r)), k)
 
 
 def exp2_f32(x):
     """Return 2ˣ."""
-    s, p = exp_parts_f32(np.float64(x) * 0.6931471805599453)
-    return np.float32(s + s * p)
+    x = min(max(x, np.float32(-151.0)), np.float32(128.0))
+    n, k = nearest_f32(x)
+    r = (x - n) * np.float32(0.6931472)
+    return scaled_f32(np.float32(1.0) + (r + exp_tail_f32(r)), k)
+
+
+def half_expm1_f32(x):
+    """Return (eˣ - 1)/2 for -80 < x < 89; no overflow before the result's own."""
+    k, r = exp_parts_f32(x)
+    s = np.int32((k + 126) << 23).view(np.float32)
+    return (s - np.float32(0.5)) + s * (r + exp_tail_f32(r))
 
 
 def expm1_f32(x):
     """Return eˣ - 1."""
-    s, p = exp_parts_f32(np.float64(x))
-    return np.copysign(np.float32(s - 1.0 + s * p), x)
+    y = np.float32(2.0) * half_expm1_f32(min(max(x, np.float32(-20.0)), np.float32(88.8)))
+    return x if abs(x) < np.float32(1e-8) else y
 
 
-def tanh_f32(x):
-    """Return the hyperbolic tangent."""
-    s, p = exp_parts_f32(2.0 * np.float64(x))
-    t = s - 1.0 + s * p
-    return np.copysign(np.float32(t / (t + 2.0)), x)
+def split_f32(x):
+    """Return m and k with x = m·2ᵏ and √½ <= m < √2, for a finite x > 0."""
+    tiny = x < np.float32(1.1754944e-38)
+    bits = np.float32(x * np.float32(33554432.0) if tiny else x).view(np.int32)
+    k = (bits - 0x3F3504F3) >> 23
+    m = np.int32(bits - (k << 23)).view(np.float32)
+    return m, np.float32(np.int32(k)) - np.float32(25.0 if tiny else 0.0)
 
 
-def sigmoid_f32(x):
-    """Return 1/(1 + e⁻ˣ)."""
-    s, p = exp_parts_f32(-np.float64(x))
-    return np.float32(1.0 / (1.0 + s + s * p))
+def log1p_near_f32(f):
+    """Return ln(1 + f) for √½ <= 1 + f < √2; the polynomial is minimax."""
+    t = np.float32
+    p = (t(-0.078618735) * f + t(0.12883112)) * f - t(0.13128483)
+    p = ((p * f + t(0.14180917)) * f - t(0.16624558)) * f + t(0.20002303)
+    p = (p * f - t(0.2500081)) * f + t(0.33333316)
+    z = f * f
+    return f - (t(0.5) * z - f * z * p)
 
 
-def sinh_f32(x):
-    """Return the hyperbolic sine."""
-    s, p = exp_parts_f32(abs(np.float64(x)))
-    t = s - 1.0 + s * p
-    return np.copysign(np.float32(0.5 * (t + t / (t + 1.0))), x)
-
-
-def cosh_f32(x):
-    """Return the hyperbolic cosine."""
-    s, p = exp_parts_f32(np.float64(x))
-    e = s + s * p
-    return np.float32(0.5 * (e + 1.0 / e))
-
-
-def log_parts_f32(x):
-    """Return k and y with ln(x) = k·ln(2) + y, |y| <= ln(2)/2, for a float64 x > 0."""
-    bits = np.float64(x).view(np.int64)
-    k = (bits - 0x3FE6A09E667F3BCD) >> 52
-    f = np.int64(bits - (k << 52)).view(np.float64) - 1.0
-    p = (0.06725772107203196 * f - 0.11718517453310527) * f + 0.11926088649409808
-    p = ((p * f - 0.12401021268367994) * f + 0.14212531455043806) * f - 0.16667915641885891
-    p = ((p * f + 0.2000257603174806) * f - 0.25000027001508784) * f + 0.33333301606662097
-    return np.float64(np.int32(k)), ((p * f - 0.4999999966815331) * f + 1.0000000006311527) * f
+def log_edges_f32(x, y):
+    """Return y for a finite x > 0, and the logarithm of 0, infinity, NaN and negative x."""
+    inf = np.float32(np.inf)
+    y = y if x < inf else inf
+    return y if x > np.float32(0.0) else (-inf if x == np.float32(0.0) else np.float32(np.nan))
 
 
 def log_f32(x):
     """Return the natural logarithm."""
-    x = np.float64(x)
-    k, y = log_parts_f32(x)
-    return np.float32(log_edges_f64(x, k * 0.6931471805599453 + y))
+    m, k = split_f32(x)
+    y = log1p_near_f32(m - np.float32(1.0)) - k * np.float32(0.00021219444)
+    return log_edges_f32(x, k * np.float32(0.693359375) + y)
 
 
 def log2_f32(x):
     """Return the logarithm to base 2."""
-    x = np.float64(x)
-    k, y = log_parts_f32(x)
-    return np.float32(log_edges_f64(x, k + y * 1.4426950408889634))
+    m, k = split_f32(x)
+    y = log1p_near_f32(m - np.float32(1.0))
+    return log_edges_f32(x, k + (y * np.float32(1.442695) + y * np.float32(1.925963e-08)))
 
 
 def log10_f32(x):
     """Return the logarithm to base 10."""
-    x = np.float64(x)
-    k, y = log_parts_f32(x)
-    return np.float32(log_edges_f64(x, k * 0.3010299956639812 + y * 0.4342944819032518))
-
-
-def log1p_wide_f32(x):
-    """Return ln(1 + x) in float64, for a float64 x that is good to 24 bits."""
-    k, y = log_parts_f32(1.0 + x)
-    y = log_edges_f64(1.0 + x, k * 0.6931471805599453 + y)
-    return x if abs(x) < 1e-8 else y
+    m, k = split_f32(x)
+    y = log1p_near_f32(m - np.float32(1.0))
+    y = k * np.float32(4.605039e-06) + (y * np.float32(0.43359375) + y * np.float32(0.00070073234))
+    return log_edges_f32(x, k * np.float32(0.30102539) + y)
 
 
 def log1p_f32(x):
-    """Return ln(1 + x)."""
-    return np.float32(log1p_wide_f32(np.float64(x)))
+    """Return ln(1 + x); the rounding of 1 + x is made up for."""
+    u = np.float32(1.0) + x
+    m, k = split_f32(u)
+    y = (x - (u - np.float32(1.0))) / u - k * np.float32(0.00021219444)
+    y = k * np.float32(0.693359375) + (y + log1p_near_f32(m - np.float32(1.0)))
+    return x if abs(x) < np.float32(1e-8) else log_edges_f32(u, y)
+
+
+def tanh_f32(x):
+    """Return the hyperbolic tangent."""
+    t = half_expm1_f32(np.float32(2.0) * min(abs(x), np.float32(10.0)))
+    y = np.copysign(t / (t + np.float32(1.0)), x)
+    return x if abs(x) < np.float32(1e-5) else y
+
+
+def sigmoid_f32(x):
+    """Return 1/(1 + e⁻ˣ) without overflow."""
+    e = exp_f32(-abs(x))
+    return (np.float32(1.0) if x >= np.float32(0.0) else e) / (np.float32(1.0) + e)
 
 
 def softplus_f32(x):
     """Return ln(1 + eˣ) without overflow."""
-    x = np.float64(x)
-    s, p = exp_parts_f32(-abs(x))
-    return np.float32(max(x, 0.0) + log1p_wide_f32(s + s * p))
+    e = exp_f32(-abs(x))
+    far = e > np.float32(0.41421357)
+    y = log1p_near_f32(np.float32(0.5) * (e - np.float32(1.0)) if far else e)
+    return max(x, np.float32(0.0)) + (y + np.float32(0.6931472) if far else y)
+
+
+def sinh_f32(x):
+    """Return the hyperbolic sine."""
+    return np.float32(sinh_f64(np.float64(x)))
+
+
+def cosh_f32(x):
+    """Return the hyperbolic cosine."""
+    return np.float32(cosh_f64(np.float64(x)))
 
 
 def erfc_tail_f32(x):
     """Return erfc(x) in float64 for x >= 0, as exp(-x²) u q(u), u = 3/(x + 3), q minimax."""
-    s, p = exp_parts_f32(-x * x)
     u = 3.0 / (min(x, 20.0) + 3.0)
     t = 2.0 * u - 1.0
     q = (0.00010864753763813137 * t - 0.00016145303379937195) * t - 0.0010266872797742193
     q = ((q * t - 0.00040860926837892465) * t + 0.008946529467976541) * t + 0.039842989429054156
     q = ((q * t + 0.10348868202556553) * t + 0.19674276816436703) * t + 0.29446482838489196
-    return (s + s * p) * u * (q * t + 0.35800230256674714)
+    return exp_f64(-x * x) * u * (q * t + 0.35800230256674714)
 
 
 def erfc_f32(x):
@@ -544,38 +579,42 @@ def erfc_f32(x):
 
 
 def erf_f32(x):
-    """Return the error function."""
-    x = np.float64(x)
-    z = x * x
-    p = (-0.02622184594010611 * z + 0.11281283421785888) * z - 0.376126075613276
-    far = np.copysign(1.0 - erfc_tail_f32(abs(x)), x)
-    return np.float32(far if abs(x) > 0.25 else x * (p * z + 1.128379166482159))
+    """Return the error function; ln(erfc(x))/x and erf(x)/x are minimax polynomials."""
+    t, a = np.float32, min(abs(x), np.float32(4.0))
+    z = a * a
+    p = (t(-2.7166698e-05) * z - t(0.0004804053)) * z + t(0.0048227594)
+    p = ((p * z - t(0.02666103)) * z + t(0.11278966)) * z - t(0.37612218)
+    near = a + a * (p * z + t(0.12837915))
+    q = (t(-1.3342099e-05) * a + t(0.00034419063)) * a - t(0.0037305807)
+    q = ((q * a + t(0.023951145)) * a - t(0.10645983)) * a - t(0.63501424)
+    far = t(1.0) - exp_f32((q * a - t(1.1286829)) * a)
+    return np.copysign(far if a > t(1.0) else near, x)
 
 
 def arctan_f32(x):
-    """Return the inverse tangent; the polynomial is minimax."""
-    a = abs(np.float64(x))
-    z = min(a, 1.0) / max(a, 1.0)
-    s = z * z
-    p = (-0.0017539055643951873 * s + 0.0107268364938236) * s - 0.03080440221588607
-    p = ((p * s + 0.05755191328154516) * s - 0.08377304962352347) * s + 0.10942027348755741
-    p = ((p * s - 0.14261932561217516) * s + 0.19998266008231738) * s - 0.3333328364234122
-    p = (p * s + 0.999999997630947) * z
-    return np.copysign(np.float32(1.5707963267948966 - p if a > 1.0 else p), x)
+    """Return the inverse tangent."""
+    return np.float32(arctan_f64(np.float64(x)))
 
 
 def near_quarter_f32(x):
-    """Return k and r with x = k·π/2 + r, |r| <= π/4, for a float64 0 <= x < 4096."""
-    n, k = nearest_f64(x * 0.6366197723675814)
-    return k, (x - n * 1.5707963267341256) - n * 6.077100506303966e-11
+    """Return k and r with x = k·π/2 + r, |r| <= π/4, for 0 <= x < 4096 (Cody & Waite).
+
+    The first three parts of π/2 have 12 bits, so that only the last product is rounded.
+    """
+    n, k = nearest_f32(x * np.float32(0.63661975))
+    t = (x - n * np.float32(1.5703125)) - n * np.float32(0.0004837513)
+    w = n * np.float32(7.5495336e-08)
+    r = t - w
+    return k, r + (((t - r) - w) - n * np.float32(2.563344e-12))
 
 
 def quarter_f32(x):
-    """Return k and r with x = k·π/2 + r, |r| <= π/4, for a float64 x >= 0.
+    """Return k and r with x = k·π/2 + r, |r| <= π/4, for x >= 0.
 
     x·2/π is summed exactly from pieces of 2/π of 29 bits; for a large x those are left out
     that only add multiples of 4 (Payne & Hanek 1983).
     """
+    x = np.float64(x)
     c = (
         0.636619770899415, 1.4681663246252086e-09, 2.2760100671971816e-18, 5.8812147387730434e-27,
         1.0346868700836215e-35, 3.783256351091319e-45, 3.720474878517739e-53,
@@ -588,69 +627,63 @@ def quarter_f32(x):
     n, j = nearest_f64(t)
     t = t - n + x * c[2]
     n, k = nearest_f64(t)
-    return j + k, (t - n + x * c[3]) * 1.5707963267948966
+    return j + k, np.float32((t - n + x * c[3]) * 1.5707963267948966)
 
 
 def sine_f32(r):
-    """Return sin(r) for |r| <= π/4, in float64; the polynomial is minimax."""
+    """Return sin(r) for |r| <= π/4; the polynomial is minimax."""
     z = r * r
-    p = (2.716583102837583e-06 * z - 0.00019839180370290454) * z + 0.008333329083574861
-    return r + r * z * (p * z - 0.1666666664236509)
+    p = np.float32(-0.00019506841) * z + np.float32(0.008332102)
+    return r + r * z * (p * z - np.float32(0.16666654))
 
 
 def cosine_f32(r):
-    """Return cos(r) for |r| <= π/4, in float64; the polynomial is minimax."""
+    """Return cos(r) for |r| <= π/4; the polynomial is minimax."""
     z = r * r
-    p = (2.437147055892461e-05 * z - 0.0013886594137957372) * z + 0.04166662000191855
-    return 1.0 + z * (p * z - 0.49999999733172884)
+    p = np.float32(2.4430088e-05) * z - np.float32(0.0013887298)
+    return (np.float32(1.0) - np.float32(0.5) * z) + z * z * (p * z + np.float32(0.041666646))
 
 
 def sin_turned_f32(x, k, r):
     """Return the sine of x from its place in a quarter turn."""
     y = cosine_f32(r) if k & 1 else sine_f32(r)
-    return np.float32(np.copysign(1.0, x) * (-y if k & 2 else y))
+    return np.copysign(np.float32(1.0), x) * (-y if k & 2 else y)
 
 
 def sin_f32(x):
     """Return the sine."""
-    return sin_turned_f32(x, *quarter_f32(np.float64(abs(x))))
+    return sin_turned_f32(x, *quarter_f32(abs(x)))
 
 
 def near_sin_f32(x):
     """Return the sine for |x| < 4096."""
-    return sin_turned_f32(x, *near_quarter_f32(np.float64(abs(x))))
+    return sin_turned_f32(x, *near_quarter_f32(abs(x)))
 
 
 def cos_turned_f32(x, k, r):
     """Return the cosine of x from its place in a quarter turn."""
     y = sine_f32(r) if k & 1 else cosine_f32(r)
-    return np.float32(-y if (k + 1) & 2 else y)
+    return -y if (k + 1) & 2 else y
 
 
 def cos_f32(x):
     """Return the cosine."""
-    return cos_turned_f32(x, *quarter_f32(np.float64(abs(x))))
+    return cos_turned_f32(x, *quarter_f32(abs(x)))
 
 
 def near_cos_f32(x):
     """Return the cosine for |x| < 4096."""
-    return cos_turned_f32(x, *near_quarter_f32(np.float64(abs(x))))
-
-
-def tan_turned_f32(x, k, r):
-    """Return the tangent of x from its place in a quarter turn."""
-    s, c = sine_f32(r), cosine_f32(r)
-    return np.float32(np.copysign(1.0, x) * ((-c if k & 1 else s) / (s if k & 1 else c)))
+    return cos_turned_f32(x, *near_quarter_f32(abs(x)))
 
 
 def tan_f32(x):
     """Return the tangent."""
-    return tan_turned_f32(x, *quarter_f32(np.float64(abs(x))))
+    return np.float32(tan_f64(np.float64(x)))
 
 
 def near_tan_f32(x):
     """Return the tangent for |x| < 4096."""
-    return tan_turned_f32(x, *near_quarter_f32(np.float64(abs(x))))
+    return np.float32(near_tan_f64(np.float64(x)))
 
 
 def power_f32(x, y):

@@ -149,9 +149,10 @@ def test_float32_is_accurate(name: str) -> None:
     with np.errstate(over="ignore"):
         rounded = expected.astype(np.float32)
     expected = np.where(np.isinf(rounded), rounded, expected)
-    assert ulps(run(name, *x), expected, np.zeros(1)) <= 1
+    limit = 4 if name in FOUR_ULP else 2
+    assert ulps(run(name, *x), expected, np.zeros(1)) <= limit
     few = [a[::500].copy() for a in x]
-    np.testing.assert_array_max_ulp(in_python(name, *few), run(name, *few), 1)
+    np.testing.assert_array_max_ulp(in_python(name, *few), run(name, *few), limit)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -174,7 +175,7 @@ def test_special_values(name: str, dtype: type) -> None:
 def test_quick_forms_are_as_good_where_they_serve(name: str, dtype: type) -> None:
     [x] = samples(name, dtype, 3000)
     x = x[~(np.abs(x) >= vectormath.NEAR)]
-    np.testing.assert_array_max_ulp(run(f"near_{name}", x), run(name, x), 1)
+    np.testing.assert_array_max_ulp(run(f"near_{name}", x), run(name, x), 2)
 
 
 # Without AVX2, sixteen-byte vectors hold two float64: LLVM then keeps some of these loops scalar.
@@ -185,7 +186,7 @@ def test_a_loop_is_vectorised(name: str, dtype: type) -> None:
     x: Array = np.ones(9, dtype)
     run(name, *[x] * (2 if name == "power" else 1))
     [ir] = loop(function(name, dtype)).inspect_llvm().values()
-    assert re.search(r"fmul contract <\d+ x double>", ir)
+    assert re.search(r"fmul contract <\d+ x (?:double|float)>", ir)
     assert not re.search(r"call [^\n]*@(?:llvm\.)?(?:exp|log|sin|cos|tan|pow|erf|atan)", ir)
 
 
