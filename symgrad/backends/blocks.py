@@ -1,16 +1,23 @@
-"""A program run in blocks of rows: each block stays in cache, and blocks run on all cores."""
+"""A program run in blocks of rows: each block stays in cache, and blocks run on all cores.
+
+Where BLAS is needed, there is one large block for each core, and BLAS keeps to one thread: several
+cores then share the loops between the products, too, and wait for one another only once.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from symgrad.backends.numpy import NumpyProgram
 from symgrad.ir.call import Constraint
+from symgrad.ir.cost import total_cost
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node
 from symgrad.ir.size import Dim, Size, evaluate
@@ -24,6 +31,13 @@ _BLOCK = 1 << 21
 """About how many bytes of arguments and results a block has: what fits into a core's cache."""
 LARGE = 1 << 23
 """Programs with more bytes than this are worth running in blocks."""
+MUCH = 10**8
+"""Programs with products are if they take more operations than this, in all, ..."""
+_MUCH_EACH = 2000
+"""... and more than this for each element of what all rows share, which every core reads, and of
+what has to be joined."""
+_SPARE = 4
+"""For so many sizes of blocks, temporaries are kept from call to call."""
 
 
 class Blocks:
@@ -34,7 +48,12 @@ class Blocks:
     """
 
     def __init__(
-        self, graph: Graph, parts: Split, part: NumbaProgram, constraints: Sequence[Constraint]
+        self,
+        graph: Graph,
+        parts: Split,
+        part: NumbaProgram,
+        constraints: Sequence[Constraint],
+        sizes: Mapping[str, int],
     ):
         self.graph = graph
         self.constraints = constraints
@@ -48,6 +67,20 @@ class Blocks:
         width = sum(_row_bytes(node) for node in rows)
         self.block = max(64, _BLOCK // width // 64 * 64)
         self.least = max(LARGE // width, 2 * self.block)
+        self.spare: dict[tuple[tuple[str, int], ...], list[list[Array]]] = {}
+        self.blas: Any = None
+        if parts.wide:
+            self._for_blas(sizes)
+
+    def _for_blas(self, sizes: Mapping[str, int]) -> None:
+        """Choose blocks for a program with products; ``sizes`` tell what one row takes."""
+        counted = {**sizes, self.parts.size: 1}
+        each: Any = evaluate(total_cost(self.parts.part.nodes).flops, counted)
+        shared = [n for n in self.graph.inputs if not self._has_rows(n)]
+        shapes: list[Any] = [evaluate(n.type.shape, counted) for n in (*shared, *self.reductions)]
+        read = sum(math.prod(shape) for shape in shapes)
+        self.block = 0
+        self.least = max(2, -(-max(MUCH, _MUCH_EACH * read) // max(each, 1)))
 
     def _has_rows(self, node: Node) -> bool:
         shape = node.type.shape
@@ -69,15 +102,20 @@ class Blocks:
         shapes: list[Any] = [evaluate(n.type.shape, sizes) for n in self.results]
         made = [np.empty(s, n.type.dtype) for s, n in zip(shapes, self.results, strict=True)]
         self.part.compile()
-        blocks = -(-count // self.block)
+        if self.parts.wide and self.blas is None:
+            self.blas = _blas()
+        block = self.block or -(-count // cores())
+        blocks = -(-count // block)
         workers = max(1, min(cores(), blocks))
-        cuts = [min(i * blocks // workers * self.block, count) for i in range(workers + 1)]
-        jobs = [_Job(self, values, counts, made, sizes, *cuts[i : i + 2]) for i in range(workers)]
-        for job in jobs[1:]:
-            job.start()
-        jobs[0].run()
-        for job in jobs[1:]:
-            job.join()
+        cuts = [min(i * blocks // workers * block, count) for i in range(workers + 1)]
+        ranges = [range(cuts[i], cuts[i + 1], block) for i in range(workers)]
+        jobs = [_Job(self, values, counts, made, sizes, starts) for starts in ranges]
+        with self.blas.limit(limits=1) if self.blas else contextlib.nullcontext():
+            for job in jobs[1:]:
+                job.start()
+            jobs[0].run()
+            for job in jobs[1:]:
+                job.join()
         with np.errstate(all="ignore"):
             totals = [self._joined(i, jobs) for i in range(len(self.reductions))]
         # The kernel has converted the numbers for itself; the reference takes arrays.
@@ -103,6 +141,20 @@ class Blocks:
                     raise ValueError
         return sizes
 
+    @contextlib.contextmanager
+    def borrowed(self, sizes: Mapping[str, int]) -> Iterator[list[Array]]:
+        """Lend constants and temporaries for these sizes that no other thread has."""
+        key = tuple(sizes.items())
+        if key not in self.spare and len(self.spare) >= _SPARE:
+            self.spare = {}
+        spare = self.spare.setdefault(key, [])
+        try:
+            arrays = spare.pop()
+        except IndexError:
+            arrays = self.part.made(sizes)
+        yield arrays
+        spare.append(arrays)
+
     def _joined(self, position: int, jobs: Sequence[_Job]) -> Array:
         node = self.reductions[position]
         join = getattr(np, self.parts.joined[position])
@@ -124,8 +176,7 @@ class _Job(threading.Thread):
         counts: Sequence[Any],
         made: Sequence[Array],
         sizes: dict[str, int],
-        start: int,
-        stop: int,
+        starts: range,
     ):
         super().__init__(daemon=True)
         self.owner = owner
@@ -133,7 +184,7 @@ class _Job(threading.Thread):
         self.counts = counts
         self.made = made
         self.sizes = sizes
-        self.range = start, stop
+        self.starts = starts
         self.totals: list[Any] = []
         self.error: BaseException | None = None
 
@@ -155,41 +206,46 @@ class _Job(threading.Thread):
             FLOAT64 if n.type.dtype == FLOAT32 and join is np.add else n.type.dtype
             for n, join in zip(owner.reductions, joins, strict=True)
         ]
-        temporaries: list[Array] = []
-        rows = 0
-        for start in range(*self.range, owner.block):
-            stop = min(start + owner.block, self.range[1])
-            if stop - start != rows:
-                rows = stop - start
-                temporaries = owner.part.made({**self.sizes, owner.parts.size: rows})
+        for start in self.starts:
+            stop = min(start + self.starts.step, self.starts.stop)
             values = [
                 value[start:stop] if cut else value
                 for value, cut in zip(self.values, owner.with_rows, strict=True)
             ]
             results = [array[start:stop] for array in self.made]
-            found = owner.part.into(*values, *self.counts, *temporaries, *results)
+            with owner.borrowed({**self.sizes, owner.parts.size: stop - start}) as temporaries:
+                found = owner.part.into(*values, *self.counts, *temporaries, *results)
             if self.totals:
                 self.totals = [
-                    join(total, np.asarray(part, dtype))
+                    join(np.asarray(total, dtype), np.asarray(part, dtype))
                     for join, total, part, dtype in zip(
                         joins, self.totals, found, wide, strict=True
                     )
                 ]
             else:
-                self.totals = [np.asarray(p, d) for p, d in zip(found, wide, strict=True)]
+                self.totals = list(found)
 
 
-def blocks_for(graph: Graph, constraints: Sequence[Constraint]) -> Blocks | None:
-    """Return a way to run ``graph`` in blocks of rows, if there is one."""
+def blocks_for(
+    graph: Graph, constraints: Sequence[Constraint], sizes: Mapping[str, int]
+) -> Blocks | None:
+    """Return a way to run ``graph`` in blocks of rows, if there is one, chosen for some sizes."""
     from symgrad.backends.numba import NumbaProgram
 
     parts = split(graph)
     if parts is None:
         return None
     leading = [str(node.type.shape[0]) for node in parts.part.outputs if node.type.shape]
-    return Blocks(
-        graph, parts, NumbaProgram(parts.part, given=leading.count(parts.size)), constraints
-    )
+    part = NumbaProgram(parts.part, given=leading.count(parts.size), blas=parts.wide)
+    return Blocks(graph, parts, part, constraints, sizes)
+
+
+def _blas() -> Any:
+    """Return what tells BLAS how many threads it may use."""
+    import scipy.linalg.cython_blas  # noqa: F401 (what Numba calls; it must be loaded)
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
 
 
 def cores() -> int:

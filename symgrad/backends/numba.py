@@ -17,13 +17,14 @@ import numpy as np
 
 from symgrad import errors
 from symgrad.backends import cache
-from symgrad.backends.blocks import LARGE, Blocks, blocks_for
+from symgrad.backends.blocks import LARGE, MUCH, Blocks, blocks_for
 from symgrad.backends.lowered import lowered
 from symgrad.backends.numpy import NumpyProgram
 from symgrad.ir.call import Constraint
+from symgrad.ir.cost import total_cost
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node
-from symgrad.ir.size import Size, evaluate
+from symgrad.ir.size import Dim, Size, evaluate
 from symgrad.ir.types import Array, DType, TensorType
 from symgrad.lower.element import renamed
 from symgrad.lower.outline import kernel_line, outlined
@@ -57,6 +58,7 @@ class NumbaProgram:
         updates: Inputs that are overwritten, each with the output that it then holds.
         given: For a program that is run by `into`, without Python's lock: for how many of the
             outputs, the first ones, the caller gives the arrays.
+        blas: Whether products of matrices are left to BLAS.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class NumbaProgram:
         constraints: Sequence[Constraint] = (),
         updates: Mapping[Node, Node] | None = None,
         given: int | None = None,
+        blas: bool = True,
     ):
         self.graph = graph
         self.constraints = constraints
@@ -76,7 +79,9 @@ class NumbaProgram:
         self.blocks: Blocks | None = None
         self.searched = bool(self.updates)
         self.in_steps = len(graph) > LARGEST and any(node.type.shape for node in graph.nodes)
+        self.flops: Dim | None = None
         self.given = given
+        self.blas = blas
         self.extra: list[Array] = []
         self.constants: list[Array] = []
         self.temporaries: list[Any] = []
@@ -88,14 +93,12 @@ class NumbaProgram:
         with self.lock:
             if self.kernel is not None:
                 return
-            # BLAS has threads of its own, which would stand in the way of several callers.
             source = lowered(
-                self.graph,
-                updates=self.updates,
-                blas=self.given is None,
-                fuse=not self.in_steps,
+                self.graph, updates=self.updates, blas=self.blas, fuse=not self.in_steps
             )
-            if self.given is None and len(source.steps) > MOST_STEPS:
+            # Between steps, threads would wait for Python's lock.
+            most = MOST_STEPS if self.given is None else 5 * MOST_STEPS
+            if self.blas and len(source.steps) > most:
                 self.in_steps = any(node.type.shape for node in self.graph.nodes)
             try:
                 module = cache.load(self._text(source))
@@ -119,11 +122,12 @@ class NumbaProgram:
 
     def _text(self, source: Source) -> str:
         if self.in_steps:
-            return driver_module(self.graph, source)
-        text = kernel_module(self.graph, source, self.constraints, set(self.updates))
+            text = driver_module(self.graph, source)
+        else:
+            text = kernel_module(self.graph, source, self.constraints, set(self.updates))
         if self.given is not None:
             text = text.replace("cache=True", "nogil=True, cache=True")
-        if len(self.graph) > LARGEST:
+        if len(self.graph) > LARGEST and not self.in_steps:
             # So many copies of each function would take long to compile.
             text = text.replace("forceinline=True, **OPTIONS", "**OPTIONS")
         return text
@@ -227,8 +231,8 @@ class NumbaProgram:
             array[()] if scalar else writable(array) if array.shape else array.reshape(1)
             for array, scalar in zip(arrays, self.scalars, strict=True)
         ]
-        if not self.searched and sum(array.nbytes for array in arrays) > LARGE:
-            self._search()
+        if not self.searched and self._is_large(arrays, sizes):
+            self._search(sizes)
         if self.blocks is not None and sizes[self.blocks.parts.size] >= self.blocks.least:
             with contextlib.suppress(ValueError, IndexError):
                 return self.blocks(*values)
@@ -243,11 +247,21 @@ class NumbaProgram:
                 raise errors.ValueRangeError(str(error)) from None
         return list(results) if isinstance(results, tuple) else [results]
 
-    def _search(self) -> None:
+    def _is_large(self, arrays: Sequence[Array], sizes: Mapping[str, int]) -> bool:
+        """Return whether blocks may pay: there is much to read, or to compute."""
+        if sum(array.nbytes for array in arrays) > LARGE:
+            return True
+        if self.flops is None:
+            self.flops = total_cost(self.graph.nodes).flops
+        operations: Any = evaluate(self.flops, sizes)
+        return bool(operations > MUCH)
+
+    def _search(self, sizes: Mapping[str, int]) -> None:
         """Look for a way to run in blocks, and take it from now on where there are many rows."""
         self.searched = True
-        self.blocks = found = blocks_for(self.graph, self.constraints)
-        if found is None:
+        self.blocks = found = blocks_for(self.graph, self.constraints, sizes)
+        if found is None or found.part.in_steps:
+            # Programs that are compiled in steps check nothing.
             return
         position = found.with_rows.index(True)
 

@@ -7,9 +7,9 @@ multiply-adds, which every function is right with and without; any other fast-ma
 the exact sums. They run on NumPy scalars as well. The emitter copies a function as it stands, with
 those above it that it calls, so nothing here depends on a constant of the module.
 
-They stay within 2 ulp, and within 4 for erf, erfc, power, sigmoid, sinh, softplus and tanh, over the
-whole range, subnormal numbers included. Most float32 functions compute in float32, for twice the
-lanes, and say so of every number (Numba would widen); the rest compute in float64. Polynomials
+They stay within 2 ulp, and within 4 for erf, erfc, power, sigmoid, sinh, softplus and tanh, over
+the whole range, subnormal numbers included. Most float32 functions compute in float32, for twice
+the lanes, and say so of every number (Numba would widen); the rest compute in float64. Polynomials
 called minimax were fitted for this module.
 """
 

@@ -13,15 +13,18 @@ from dataclasses import dataclass
 
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node
-from symgrad.ir.size import Dim, Size, names_in
+from symgrad.ir.size import Dim, Size, names_in, product
 from symgrad.ir.walk import reachable
 from symgrad.ops.leaves import tensor
 
 _JOINED = {"sum": "add", "max": "maximum", "min": "minimum", "prod": "multiply"}
 """How the reductions of blocks are joined: NumPy's function."""
 _NARROW = 16
-"""Products with a wider matrix are best left to BLAS in one piece."""
-_ROW, _TURNED, _SHARED, _PART, _REST = "row", "turned", "shared", "part", "rest"
+"""Products with a wider matrix are best left to BLAS."""
+_SHARED, _PART, _REST = "shared", "part", "rest"
+Kind = int | str
+"""What a value is with respect to the rows: the axis that they lie along; the same for all rows;
+a reduction over them; or what follows from reductions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Split:
         counts: The sizes of the whole that ``part`` takes as numbers.
         rest: Takes the joined reductions and the graph's inputs; its outputs are the graph's
             outputs without rows.
+        wide: Whether there are products that are best left to BLAS.
     """
 
     size: str
@@ -46,6 +50,7 @@ class Split:
     joined: tuple[str, ...]
     counts: tuple[Dim, ...]
     rest: Graph
+    wide: bool
 
 
 def split(graph: Graph) -> Split | None:
@@ -54,19 +59,19 @@ def split(graph: Graph) -> Split | None:
     for size in dict.fromkeys(leading):
         if isinstance(size, Size):
             kinds = _kinds(graph, size)
-            if kinds is not None and _ROW in kinds.values():
+            if kinds is not None and 0 in kinds.values():
                 return _parted(graph, size, kinds)
     return None
 
 
-def _parted(graph: Graph, size: Size, kinds: Mapping[Node, str]) -> Split | None:
+def _parted(graph: Graph, size: Size, kinds: Mapping[Node, Kind]) -> Split | None:
     used = {x for node in graph.nodes if kinds[node] == _REST for x in node.inputs}
     parts = [
         node
         for node in graph.nodes
         if kinds[node] == _PART and (node in used or node in graph.outputs)
     ]
-    with_rows = list(dict.fromkeys(n for n in graph.outputs if kinds[n] == _ROW))
+    with_rows = list(dict.fromkeys(n for n in graph.outputs if kinds[n] == 0))
     if any(node.is_input for node in with_rows) or not parts:
         return None
     counts: dict[Node, Node] = {
@@ -78,7 +83,7 @@ def _parted(graph: Graph, size: Size, kinds: Mapping[Node, str]) -> Split | None
         node: tensor(f"part {i}", node.type.shape, node.type.dtype).node
         for i, node in enumerate(parts)
     }
-    others = [node for node in graph.outputs if kinds[node] != _ROW]
+    others = [node for node in graph.outputs if kinds[node] != 0]
     return Split(
         str(size),
         Graph([*graph.inputs, *counts.values()], _replaced([*with_rows, *parts], counts)),
@@ -86,6 +91,7 @@ def _parted(graph: Graph, size: Size, kinds: Mapping[Node, str]) -> Split | None
         tuple(_JOINED.get(node.op.name, "add") for node in parts),
         tuple(node.attrs["size"] for node in counts),
         Graph([*given.values(), *graph.inputs], _replaced(others or parts, given)),
+        any(_is_wide(node, kinds) for node in graph.nodes),
     )
 
 
@@ -98,104 +104,147 @@ def _replaced(outputs: Sequence[Node], given: Mapping[Node, Node]) -> list[Node]
     return [image[node] for node in outputs]
 
 
-def _kinds(graph: Graph, size: Size) -> dict[Node, str] | None:
+def _kinds(graph: Graph, size: Size) -> dict[Node, Kind] | None:
     """Return what each node is with respect to the rows, or None if one fits nowhere."""
-    kinds: dict[Node, str] = {}
+    kinds: dict[Node, Kind] = {}
     for node in graph.nodes:
         kind = _kind(node, size, kinds)
-        if kind is None:
+        if kind is None or not _is_clean(node.type.shape, size, kind):
             return None
         kinds[node] = kind
     return kinds
 
 
-def _kind(node: Node, size: Size, kinds: Mapping[Node, str]) -> str | None:
+def _kind(node: Node, size: Size, kinds: Mapping[Node, Kind]) -> Kind | None:
     shape = node.type.shape
     if node.is_input:
-        own = bool(shape) and shape[0] == size
-        return _clean(shape[own:], size, _ROW if own else _SHARED)
+        return 0 if shape and shape[0] == size else _SHARED
     inputs = {kinds[x] for x in node.inputs}
     if inputs <= {_SHARED}:
-        if node.op.name == "broadcast_to" and shape[0] == size:
+        if node.op.name == "broadcast_to" and size in shape:
             # The same in every row.
-            return _clean(shape[1:], size, _ROW) if _is_new_axis(node) else None
-        return _clean(shape, size, _SHARED)
-    if _ROW not in inputs and _TURNED not in inputs:
-        return _clean(shape, size, _REST)
-    if inputs <= {_ROW, _SHARED, _TURNED}:
-        found = _row_kind(node, size, kinds)
-        return None if found is None else _clean(shape[found == _ROW :], size, found)
-    return None
+            axis = shape.index(size)
+            return axis if _is_shared_along(axis, node.inputs[0], len(shape)) else None
+        return _SHARED
+    if inputs & {_PART, _REST}:
+        return _REST if inputs <= {_SHARED, _PART, _REST} else None
+    return _product_kind(node, kinds) if node.op.name == "matmul" else _row_kind(node, size, kinds)
 
 
-def _clean(shape: tuple[Dim, ...], size: Size, kind: str) -> str | None:
-    """Return ``kind`` unless the number of rows occurs in a shape where it should not."""
-    return None if kind != _TURNED and names_in(shape) & size.names else kind
+def _is_clean(shape: tuple[Dim, ...], size: Size, kind: Kind) -> bool:
+    """Return whether the number of rows occurs in a shape only where it should."""
+    if not isinstance(kind, int):
+        return not names_in(shape) & size.names
+    return shape[kind] == size and not names_in(shape[:kind] + shape[kind + 1 :]) & size.names
 
 
-def _is_new_axis(node: Node) -> bool:
-    x = node.inputs[0]
-    return x.type.ndim < node.type.ndim or x.type.shape[0] == 1
+def _is_shared_along(axis: int, x: Node, ndim: int) -> bool:
+    """Return whether ``x``, broadcast to so many axes, is the same all along one of them."""
+    own = axis - (ndim - x.type.ndim)
+    return own < 0 or x.type.shape[own] == 1
 
 
-def _row_kind(node: Node, size: Size, kinds: Mapping[Node, str]) -> str | None:
-    """Return the kind of a node with at least one input that has rows."""
-    name = node.op.name
-    if name == "matmul":
-        return _product_kind(node, kinds)
-    if any(kinds[x] == _TURNED for x in node.inputs):
+def _common(node: Node, kinds: Mapping[Node, Kind]) -> int | None:
+    """Return the axis of the rows where the inputs are broadcast to a node, if there is one."""
+    ndim = node.type.ndim
+    axes = {kind + ndim - x.type.ndim for x in node.inputs if isinstance(kind := kinds[x], int)}
+    if len(axes) != 1:
         return None
-    if name in _JOINED and 0 in node.attrs["axis"]:
-        return _PART
-    first = kinds[node.inputs[0]]
-    if name == "scatter_add":
-        return _PART if first == _ROW and node.attrs["axis"] == 0 else None
-    if name == "transpose":
-        return _TURNED if node.attrs["axes"] == (1, 0) else None
-    keeps = bool(node.type.shape) and node.type.shape[0] == size
-    return _ROW if keeps and _goes_by_row(node, kinds) else None
+    [axis] = axes
+    shared = [x for x in node.inputs if kinds[x] == _SHARED]
+    return axis if all(_is_shared_along(axis, x, ndim) for x in shared) else None
 
 
-def _goes_by_row(node: Node, kinds: Mapping[Node, str]) -> bool:
-    """Return whether each row of a value follows from the same row of its inputs."""
-    x, attrs = node.inputs[0], node.attrs
-    if node.op.elementwise:
-        return all(
-            y.type.ndim == node.type.ndim if kinds[y] == _ROW else _is_shared_by_rows(y, node)
-            for y in node.inputs
-        )
-    match node.op.name:
-        case "sum" | "max" | "min" | "prod" | "softmax" | "log_softmax" | "logsumexp":
-            return 0 not in attrs["axis"]
-        case "expand_dims" | "squeeze":
-            return 0 not in attrs["axes"]
-        case "slice":
-            return bool(attrs["start"][0] == 0 and attrs["step"][0] == 1)
-        case "broadcast_to":
-            return kinds[x] == _ROW and x.type.ndim == node.type.ndim
-        case "one_hot" | "pick":
-            return kinds[x] == _ROW
-        case "gather":
-            return kinds[x] == _SHARED and attrs["axis"] == 0
+def _row_kind(node: Node, size: Size, kinds: Mapping[Node, Kind]) -> Kind | None:
+    """Return the kind of a node with at least one input that has rows."""
+    name, attrs = node.op.name, node.attrs
+    if node.op.elementwise or name == "concatenate":
+        found = _common(node, kinds)
+        return None if found == attrs.get("axis") else found
+    axis = kinds[node.inputs[0]]
+    if not isinstance(axis, int):
+        return _gathered(node, kinds)
+    if name in _JOINED or name == "logsumexp":
+        if axis in attrs["axis"]:
+            return _PART if name in _JOINED else None
+        return axis - len([other for other in attrs["axis"] if other < axis])
+    match name:
+        case "softmax" | "log_softmax":
+            return None if axis in attrs["axis"] else axis
+        case "one_hot":
+            return axis
+        case "pick":
+            return axis if kinds[node.inputs[1]] == axis else None
+        case "scatter_add":
+            return _PART if axis == attrs["axis"] == 0 else None
         case _:
-            return False
+            return _moved(node, axis, size)
 
 
-def _is_shared_by_rows(y: Node, node: Node) -> bool:
-    return y.type.ndim < node.type.ndim or y.type.shape[0] == 1
+def _moved(node: Node, axis: int, size: Size) -> int | None:
+    """Return where a view, or zeros around a value, have the rows that lie along ``axis`` of it."""
+    x, attrs, ndim = node.inputs[0], node.attrs, node.type.ndim
+    match node.op.name:
+        case "expand_dims":
+            return [i for i in range(ndim) if i not in attrs["axes"]][axis]
+        case "squeeze":
+            return axis - len([other for other in attrs["axes"] if other < axis])
+        case "transpose":
+            return tuple(attrs["axes"]).index(axis)
+        case "broadcast_to":
+            return axis + ndim - x.type.ndim
+        case "slice" | "place":
+            return axis if attrs["start"][axis] == 0 and attrs["step"][axis] == 1 else None
+        case "reshape":
+            before = product(x.type.shape[:axis])
+            places = [i for i, dim in enumerate(node.type.shape) if dim == size]
+            return next((i for i in places if product(node.type.shape[:i]) == before), None)
+        case _:
+            return None
 
 
-def _product_kind(node: Node, kinds: Mapping[Node, str]) -> str | None:
-    """Return the kind of a matrix product of something that has rows, if it is a narrow one."""
+def _gathered(node: Node, kinds: Mapping[Node, Kind]) -> Kind | None:
+    """Return the kind of what is looked up in a table that all rows share."""
+    table, *indices = node.inputs
+    if node.op.name != "gather" or node.attrs["axis"] != 0:
+        return None
+    ndim = node.type.ndim - (table.type.ndim - len(indices))
+    return 0 if all(kinds[x] == 0 and x.type.ndim == ndim for x in indices) else None
+
+
+def _product_kind(node: Node, kinds: Mapping[Node, Kind]) -> Kind | None:
+    """Return the kind of a matrix product of something that has rows."""
     a, b = node.inputs
-    pair = kinds[a], kinds[b]
-    if pair == (_ROW, _SHARED) and a.type.ndim == 2:
-        return _ROW if b.type.ndim == 1 or _narrow(b.type.shape[1]) else None
-    if pair == (_TURNED, _ROW) or (pair == (_ROW, _ROW) and a.type.ndim == 1):
-        widths = [x.type.shape[axis] for x, axis in ((a, 0), (b, -1)) if x.type.ndim == 2]
-        return _PART if len(widths) < 2 or any(map(_narrow, widths)) else None
-    return None
+    left, right = kinds[a], kinds[b]
+    matrices = (a.type.ndim > 1) + (b.type.ndim > 1)
+    if left == a.type.ndim - 1 or right == max(b.type.ndim - 2, 0):
+        # Summed over the rows: both must have them there.
+        both = left == a.type.ndim - 1 and right == max(b.type.ndim - 2, 0)
+        return _PART if both else None
+    if left == a.type.ndim - 2 and right == _SHARED:
+        return node.type.ndim - matrices
+    if right == b.type.ndim - 1 and left == _SHARED:
+        return node.type.ndim - 1
+    # What is left: stacks of matrices with a row for each, or few of them.
+    ndim = node.type.ndim - matrices + 2
+    axes = {kind + ndim - x.type.ndim for x in (a, b) if isinstance(kind := kinds[x], int)}
+    if len(axes) != 1:
+        return None
+    [axis] = axes
+    shared = [x for x in (a, b) if kinds[x] == _SHARED and x.type.ndim > 2]
+    free = all(_is_shared_along(axis, x, ndim) for x in shared)
+    return axis if axis < ndim - 2 and free else None
 
 
-def _narrow(dim: Dim) -> bool:
-    return isinstance(dim, int) and dim <= _NARROW
+def _is_wide(node: Node, kinds: Mapping[Node, Kind]) -> bool:
+    """Return whether a node is a product of rows that BLAS computes faster than a loop does."""
+    if node.op.name != "matmul" or min(x.type.ndim for x in node.inputs) < 2:
+        return False
+    a, b = node.inputs
+    if not any(isinstance(kinds[x], int) for x in node.inputs):
+        return False
+    if node.type.ndim > 2:
+        return True
+    summed = kinds[a] == 1
+    narrow = [a.type.shape[0], b.type.shape[1]] if summed else [b.type.shape[1]]
+    return not any(isinstance(dim, int) and dim <= _NARROW for dim in narrow)

@@ -28,6 +28,8 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "_BLOCK", 1)
     monkeypatch.setattr(blocks, "LARGE", 1)
     monkeypatch.setattr(numba, "LARGE", 1)
+    monkeypatch.setattr(blocks, "MUCH", 1)
+    monkeypatch.setattr(blocks, "_MUCH_EACH", 0)
     monkeypatch.setenv("SYMGRAD_NUM_THREADS", "2")
 
 
@@ -76,7 +78,45 @@ def standing_alone() -> tuple[list[Tensor], list[Tensor]]:
     return [x, y], [np.sin(x) * y, x @ y, np.tanh(y), np.sum(x) / np.sum(y**2)]
 
 
+def two_layers() -> tuple[list[Tensor], list[Tensor]]:
+    X, t = sg.matrix("X", ("n", 20)), sg.tensor("t", ("n",), "int64")
+    V, W, b = sg.matrix("V", (20, 32)), sg.matrix("W", (32, 17)), sg.vector("b", 32)
+    logits = np.tanh(X @ V + b) @ W
+    loss = sg.nn.cross_entropy(logits, t)
+    return [X, t, V, W, b], [loss, *sg.grad(loss, [V, W, b]), logits, (X @ V).T]
+
+
+def attention() -> tuple[list[Tensor], list[Tensor]]:
+    """Rows that lie along other axes on the way: heads, queries, keys and values."""
+    x, W = sg.tensor("x", ("n", 5, 8)), sg.matrix("W", (8, 24))
+    q, k, v = sg.transpose((x @ W).reshape(-1, 5, 3, 2, 4), (2, 0, 3, 1, 4))
+    mixed = sg.nn.softmax(q @ sg.transpose(k, (0, 1, 3, 2)), axis=-1) @ v
+    out = sg.transpose(mixed, (0, 2, 1, 3)).reshape(-1, 5, 8)
+    loss = sg.mean((out - x) ** 2)
+    return [x, W], [loss, *sg.grad(loss, [x, W]), out]
+
+
+def stack_of_weights() -> tuple[list[Tensor], list[Tensor]]:
+    X, B = sg.matrix("X", ("n", 4)), sg.tensor("B", (7, 4, 3))
+    y = np.max(X @ B, axis=0)
+    return [X, B], [np.sum(y), *sg.grad(np.sum(y * y), [X, B]), y]
+
+
+def columns() -> tuple[list[Tensor], list[Tensor]]:
+    X, W = sg.matrix("X", ("n", 18)), sg.matrix("W", (17, 18))
+    turned = W @ X.T
+    both = np.concatenate([turned, np.exp(-turned)], axis=0)
+    return [X, W], [np.sum(both**2), sg.grad(np.sum(both**2), W), turned.max(axis=1)]
+
+
+def stacks() -> tuple[list[Tensor], list[Tensor]]:
+    A, B, c = sg.tensor("A", ("n", 3, 4)), sg.tensor("B", ("n", 4, 2)), sg.vector("c", 2)
+    loss = np.sum(np.sin(A @ B @ c)) + np.sum(sg.nn.logsumexp(A @ B, axis=-1))
+    return [A, B, c], [loss, *sg.grad(loss, [A, B, c])]
+
+
 BUILDS = [logistic, least_squares, softmax_rows, reductions, embedding, standing_alone]
+BUILDS += [two_layers, attention, stack_of_weights, columns, stacks]
 
 
 def values(f: Compiled, n: int, seed: int = 0) -> list[Array]:
@@ -121,6 +161,14 @@ class TestAgree:
         f, reference = compiled(build)
         for n in (2 * ROWS, 2 * ROWS + 1, 5 * ROWS - 1, 333):
             agree(f, reference, values(f, n, n))
+
+    @pytest.mark.parametrize("build", [two_layers, attention])
+    def test_step_by_step(self, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(numba, "MOST_STEPS", 0)
+        f, reference = compiled(build)
+        for n in (2 * ROWS, 333):
+            agree(f, reference, values(f, n, n))
+        assert program(f).blocks.part.in_steps
 
     @pytest.mark.parametrize("build", [logistic, softmax_rows])
     def test_when_there_are_few_rows(self, build: Build) -> None:
@@ -179,7 +227,7 @@ class TestAgree:
         """A model with these must have rows; that there are many is known here."""
         monkeypatch.setenv("SYMGRAD_NUM_THREADS", threads)
         f, reference = compiled(extrema)
-        found = blocks.blocks_for(f.graph, ())
+        found = blocks.blocks_for(f.graph, (), {"n": 300})
         assert found is not None
         for n in (2 * ROWS + 1, 300):
             given = values(f, n)
@@ -325,11 +373,6 @@ def running_number() -> tuple[list[Tensor], list[Tensor]]:
     return [x], [np.sum(x * sg.arange(x.shape[0]))]
 
 
-def stack_of_weights() -> tuple[list[Tensor], list[Tensor]]:
-    X, B = sg.matrix("X", ("n", 4)), sg.tensor("B", (7, 4, 3))
-    return [X, B], [np.sum(np.max(X @ B, axis=1)), np.sum(X)]
-
-
 def rows_and_columns() -> tuple[list[Tensor], list[Tensor]]:
     X, v = sg.matrix("X", ("n", "n")), sg.vector("v", "n")
     return [X, v], [np.sum(X * v), np.sum(X, axis=0)]
@@ -357,7 +400,7 @@ def only_rows() -> tuple[list[Tensor], list[Tensor]]:
 
 WHOLE = [
     *(centred, neighbours, from_behind, every_other_row, similarities, softmax_over_rows),
-    *(flattened, running_number, only_rows, stack_of_weights, rows_and_columns),
+    *(flattened, running_number, only_rows, rows_and_columns),
     *(scattered_over_rows, sum_of_running_numbers, number_of_pairs),
 ]
 
