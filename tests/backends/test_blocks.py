@@ -81,7 +81,7 @@ def standing_alone() -> tuple[list[Tensor], list[Tensor]]:
 def two_layers() -> tuple[list[Tensor], list[Tensor]]:
     X, t = sg.matrix("X", ("n", 20)), sg.tensor("t", ("n",), "int64")
     V, W, b = sg.matrix("V", (20, 32)), sg.matrix("W", (32, 17)), sg.vector("b", 32)
-    logits = np.tanh(X @ V + b) @ W
+    logits = sg.tanh(X @ V + b) @ W
     loss = sg.nn.cross_entropy(logits, t)
     return [X, t, V, W, b], [loss, *sg.grad(loss, [V, W, b]), logits, (X @ V).T]
 
