@@ -12,12 +12,13 @@ Declare tensors, write the model with NumPy's functions, differentiate, print, c
 from symgrad import errors, init, optim
 from symgrad.compile import Compiled, compile
 from symgrad.derivation import Derivation, derivation
-from symgrad.derivatives import grad, hessian, hvp, jacobian, jvp, vjp
+from symgrad.derivatives import grad, hessian, hvp, jacobian, jvp, vjp, why_zero
 from symgrad.ir.graph import Graph
 from symgrad.ir.text import graph_text, parse_graph
 from symgrad.model import Model
+from symgrad.notebook import graph_svg
 from symgrad.ops import linalg, nn, special
-from symgrad.ops.contract import diagonal, dot, inner, matmul, norm, outer, trace, vdot
+from symgrad.ops.contract import diagonal, dot, inner, matmul, outer, trace, vdot
 from symgrad.ops.elementwise import (
     absolute,
     add,
@@ -80,7 +81,9 @@ from symgrad.ops.elementwise import (
 )
 from symgrad.ops.index import one_hot, take, take_along_axis
 from symgrad.ops.leaves import arange, matrix, parameter, scalar, tensor, vector
+from symgrad.ops.linalg import kron
 from symgrad.ops.nn import stop_gradient
+from symgrad.ops.norms import norm
 from symgrad.ops.reduce import all, any, argmax, argmin, max, mean, min, prod, std, sum, var
 from symgrad.ops.shape import (
     broadcast_to,
@@ -105,13 +108,15 @@ from symgrad.ops.shape import (
     zeros,
     zeros_like,
 )
+from symgrad.ops.triangle import diag, eye, tril, triu
 from symgrad.passes.pipeline import optimize
-from symgrad.pretty import latex, mathml, pretty
+from symgrad.pretty import latex, mathml, numpy_source, pretty
 from symgrad.tensor import Printers, Tensor, constant
 from symgrad.tracing import value_and_grad
 
 abs = absolute
 Printers.pretty, Printers.latex = staticmethod(pretty), staticmethod(latex)
+Graph.draw = staticmethod(graph_svg)
 __version__ = "0.1.0"
 
 __all__ = [
@@ -146,6 +151,7 @@ __all__ = [
     "cos",
     "cosh",
     "derivation",
+    "diag",
     "diagonal",
     "divide",
     "dot",
@@ -155,6 +161,7 @@ __all__ = [
     "exp2",
     "expand_dims",
     "expm1",
+    "eye",
     "flip",
     "floor",
     "floor_divide",
@@ -174,6 +181,7 @@ __all__ = [
     "isnan",
     "jacobian",
     "jvp",
+    "kron",
     "latex",
     "less",
     "less_equal",
@@ -202,6 +210,7 @@ __all__ = [
     "nn",
     "norm",
     "not_equal",
+    "numpy_source",
     "one_hot",
     "ones",
     "ones_like",
@@ -241,6 +250,8 @@ __all__ = [
     "tensor",
     "trace",
     "transpose",
+    "tril",
+    "triu",
     "trunc",
     "value_and_grad",
     "var",
@@ -249,6 +260,7 @@ __all__ = [
     "vjp",
     "vstack",
     "where",
+    "why_zero",
     "zeros",
     "zeros_like",
 ]

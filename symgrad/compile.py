@@ -96,6 +96,11 @@ class Compiled:
             f"{len(self.graph)} nodes, backend {self.backend}>"
         )
 
+    def _repr_html_(self) -> str:
+        from symgrad.notebook import compiled_html
+
+        return compiled_html(self)
+
 
 def _filled(results: list[Array], out: list[Array]) -> list[Array]:
     if len(out) != len(results):

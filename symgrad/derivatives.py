@@ -56,10 +56,12 @@ def _real(tensors: Sequence[Tensor], what: str) -> None:
 
 
 @overload
-def grad(z: Any, wrt: Tensor, *, disconnected: str = "zeros") -> Tensor: ...
+def grad(z: Any, wrt: Tensor, *, disconnected: str = "zeros", stabilize: bool = True) -> Tensor: ...
 @overload
-def grad(z: Any, wrt: Sequence[Tensor], *, disconnected: str = "zeros") -> list[Tensor]: ...
-def grad(z: Any, wrt: Any, *, disconnected: str = "zeros") -> Any:
+def grad(
+    z: Any, wrt: Sequence[Tensor], *, disconnected: str = "zeros", stabilize: bool = True
+) -> list[Tensor]: ...
+def grad(z: Any, wrt: Any, *, disconnected: str = "zeros", stabilize: bool = True) -> Any:
     """Return the gradient of a scalar with respect to one tensor or several.
 
     The result is an ordinary expression in the same graph (Deep Learning, Algorithms 6.5 and
@@ -70,6 +72,8 @@ def grad(z: Any, wrt: Any, *, disconnected: str = "zeros") -> Any:
         wrt: A float tensor, or a list of them: anything that z may depend on.
         disconnected: What to do for a tensor that z does not depend on: "zeros", or "raise" an
             error that says where the path ends.
+        stabilize: Whether forms that overflow or cancel, such as log(1 + exp(x)), are replaced by
+            ones that do not before they are differentiated.
 
     Returns:
         One tensor in, one out; a list in, a list out; each of the shape and dtype of its tensor.
@@ -91,7 +95,21 @@ def grad(z: Any, wrt: Any, *, disconnected: str = "zeros") -> Any:
             )
         )
     seeds = {z.node: reverse.ones(z.node)}
-    return _shaped(_gradients(seeds, targets, disconnected, of=z), single)
+    return _shaped(_gradients(seeds, targets, disconnected, of=z, stable=stabilize), single)
+
+
+def why_zero(z: Any, wrt: Tensor) -> str:
+    """Return why the gradient of z by a tensor is zero, as the paths from it and where they end.
+
+    Where the gradient is not zero by the form of the graph, the paths it flows along are named.
+
+    Args:
+        z: Any tensor.
+        wrt: What z may depend on.
+    """
+    [output], _ = _one_or_many(z, "z")
+    [target], _ = _one_or_many(wrt, "wrt")
+    return why_disconnected([output.node], target.node)
 
 
 def stable_form(outputs: Sequence[Node], targets: Sequence[Node]) -> Graph:
@@ -107,10 +125,14 @@ def moved_in(stable: Graph) -> dict[Node, Node]:
 
 
 def _gradients(
-    seeds: dict[Node, Node], targets: list[Tensor], disconnected: str, of: Tensor | None
+    seeds: dict[Node, Node],
+    targets: list[Tensor],
+    disconnected: str,
+    of: Tensor | None,
+    stable: bool = True,
 ) -> list[Tensor]:
     """Return the gradients of the seeded nodes, in the stable form of their graph."""
-    moved = moved_in(stable_form(list(seeds), [t.node for t in targets]))
+    moved = moved_in(stable_form(list(seeds), [t.node for t in targets])) if stable else {}
     images = [moved.get(t.node, t.node) for t in targets]
     table = reverse.build_grad({moved.get(z, z): g for z, g in seeds.items()}, images)
     if disconnected not in ("zeros", "raise"):

@@ -9,9 +9,10 @@ from typing import Any
 from symgrad.backends.lowered import lowered
 from symgrad.ir.cost import total_cost
 from symgrad.ir.graph import NODES_REMOVED, Entry, Graph
-from symgrad.ir.size import Dim, evaluate, names_in
+from symgrad.ir.size import Dim, evaluate, multiply, names_in
 from symgrad.lower.source import Source
 from symgrad.model import Model
+from symgrad.passes.numerics import lint, stabilized
 from symgrad.passes.pipeline import NAMES, optimize
 
 
@@ -37,29 +38,57 @@ def described(model: Model, without: Sequence[str] = ()) -> Description:
         model: The model.
         without: Names of passes to leave out.
     """
+    without = model.without(without)
     original = Graph(model.arguments, [model.loss, *model.gradients.values()])
     graph = optimize(original, without=without)
     gradients = Graph(model.arguments, list(model.gradients.values()))
     source = lowered(graph)
     facts = {
-        "passes": {
-            "nodes_before": len(original),
-            "nodes_after": len(graph),
-            "removed": {e.stage: e.count for e in _merged(graph) if e.action == NODES_REMOVED},
-            "ledger": [
-                {"pass": e.stage, "action": e.action, "count": e.count, "at": list(e.places)}
-                for e in _merged(graph)
-                if e.action != NODES_REMOVED
-            ],
-        },
-        "kernels": [
-            {"step": step.text, "flops": str(step.cost.flops), "bytes": str(step.cost.bytes)}
-            for step in source.steps
-        ],
+        "passes": pass_facts(original, graph),
+        "kernels": kernel_facts(source),
         "cost": _cost(original, graph, source, model, without),
         "memory": _memory(source, model),
+        "numerics": {
+            "stable": [str(n) for n in stabilized([model.loss.node])],
+            "doubtful": [str(n) for n in lint([model.loss.node])],
+        },
     }
     return Description(graph, optimize(gradients, without=without, finite=True), facts)
+
+
+def pass_facts(original: Graph, graph: Graph) -> dict[str, Any]:
+    """Return what the passes made of a graph: nodes before and after, and the ledger."""
+    entries = _merged(graph)
+    return {
+        "nodes_before": len(original),
+        "nodes_after": len(graph),
+        "removed": {e.stage: e.count for e in entries if e.action == NODES_REMOVED},
+        "ledger": [
+            {
+                "pass": e.stage,
+                "action": e.action,
+                "count": e.count,
+                "at": list(e.places),
+                "flops": _signed(multiply(e.saved, -1)),
+            }
+            for e in entries
+            if e.action != NODES_REMOVED
+        ],
+    }
+
+
+def _signed(change: Dim) -> str:
+    """Return a change as text with its sign; nothing for none."""
+    text = str(change)
+    return "" if text == "0" else text if text.startswith("-") else f"+{text}"
+
+
+def kernel_facts(source: Source) -> list[dict[str, str]]:
+    """Return the steps of a program, each with its cost."""
+    return [
+        {"step": step.text, "flops": str(step.cost.flops), "bytes": str(step.cost.bytes)}
+        for step in source.steps
+    ]
 
 
 def _merged(graph: Graph) -> list[Entry]:
@@ -69,7 +98,8 @@ def _merged(graph: Graph) -> list[Entry]:
         known = found.get((e.stage, e.action))
         places = tuple(dict.fromkeys((*(known.places if known else ()), *e.places)))[:3]
         count = e.count + (known.count if known else 0)
-        found[(e.stage, e.action)] = Entry(e.stage, e.action, places, count)
+        saved = e.saved + (known.saved if known else 0)
+        found[(e.stage, e.action)] = Entry(e.stage, e.action, places, count, saved)
     return sorted(found.values(), key=lambda e: NAMES.index(e.stage))
 
 

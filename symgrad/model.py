@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from operator import itemgetter
 from types import MappingProxyType
@@ -34,6 +34,7 @@ class Model:
         loss: A scalar tensor. Inputs and parameters are found in its graph.
         outputs: Further tensors to compute by name, such as predictions.
         data: Sample arrays for inputs, by tensor or by name, used to check and to measure.
+        stabilize: Whether forms that overflow or cancel are made stable.
 
     Raises:
         ArgumentError: if the loss is no real scalar, two declared tensors share a name, or
@@ -45,6 +46,7 @@ class Model:
         loss: Any,
         outputs: Mapping[str, Any] | None = None,
         data: Mapping[Any, Any] | None = None,
+        stabilize: bool = True,
     ):
         if not isinstance(loss, Tensor) or loss.shape != () or not loss.type.is_float:
             raise errors.ArgumentError(
@@ -56,6 +58,7 @@ class Model:
             )
         self.loss = loss
         self.outputs = dict(outputs or {})
+        self.stabilize = stabilize
         self.origin: Origin = here()
         declared = [
             node
@@ -103,7 +106,12 @@ class Model:
     def gradients(self) -> dict[str, Tensor]:
         """The gradient of the loss by each parameter (by each real input if there are none)."""
         wanted = self.differentiated
-        return dict(zip(wanted, grad(self.loss, list(wanted.values())), strict=True))
+        found = grad(self.loss, list(wanted.values()), stabilize=self.stabilize)
+        return dict(zip(wanted, found, strict=True))
+
+    def without(self, passes: Iterable[str]) -> tuple[str, ...]:
+        """Return the passes to leave out of this model's programs: these, and what it forbids."""
+        return (*passes, *(() if self.stabilize else ("stabilize",)))
 
     @property
     def arguments(self) -> list[Tensor]:
@@ -164,7 +172,7 @@ class Model:
             self.arguments,
             [self.loss, *self.gradients.values()],
             backend=backend,
-            without=without,
+            without=self.without(without),
         )
         return Step(function, tuple(self.gradients))
 
@@ -173,7 +181,8 @@ class Model:
         outputs = self.outputs or {"loss": self.loss}
         needed = set(reachable([t.node for t in outputs.values()]))
         arguments = [t for t in self.arguments if t.node in needed]
-        return Forward(compile(arguments, list(outputs.values()), backend=backend), tuple(outputs))
+        f = compile(arguments, list(outputs.values()), backend=backend, without=self.without(()))
+        return Forward(f, tuple(outputs))
 
     def __repr__(self) -> str:
         return (
@@ -249,7 +258,7 @@ class Training:
         held, arrays, new = _updates(model, optimizer, start, self.state, count, taken)
         self._arrays = arrays
         original = Graph([*self.inputs.values(), count, *held], [model.loss, *new])
-        self.graph = optimize(original, without=without)
+        self.graph = optimize(original, without=model.without(without))
         loss, *replacing = self.graph.outputs
         if loss in replacing:
             # It is returned as well, and not only written over what it replaces.

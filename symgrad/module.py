@@ -88,14 +88,14 @@ def model_module(model: Model, title: str, without: Sequence[str] = ()) -> Modul
             "value_and_grad",
             "Return the loss and a dict of its gradients.",
             step,
-            optimize(step, without=without),
+            optimize(step, without=model.without(without)),
             _dict_of(list(model.gradients), "results[1:]", "results[0], "),
         ),
         Function(
             "forward",
             "Return a dict of the model's outputs.",
             forward,
-            optimize(forward, without=without),
+            optimize(forward, without=model.without(without)),
             _dict_of(list(outputs), "results", ""),
         ),
     ]

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 
 from symgrad.ir.graph import Graph, graph_of
 from symgrad.passes.pipeline import optimize
+from symgrad.show.ascii import ascii_text
 from symgrad.show.formula import LINES, latex_text, mathml_text, unicode_text
+from symgrad.show.numpy_source import numpy_source as numpy_text
 from symgrad.tensor import Tensor
 
 Printable = Tensor | Graph | Sequence[Tensor]
 
 
-def pretty(value: Printable, *, lines: int | None = LINES) -> str:
+def pretty(value: Printable, *, lines: int | None = LINES, ascii: bool = False) -> str:
     """Return the formula of a tensor, of several, or of a graph's outputs, for a terminal.
 
     The answers come first, then what the names in them stand for.
@@ -24,8 +26,10 @@ def pretty(value: Printable, *, lines: int | None = LINES) -> str:
     Args:
         value: What to print; it is optimised first, unless it is a graph that is already.
         lines: The most lines to print of what the names stand for; None for all of them.
+        ascii: Whether to spell every sign in ASCII: ``x^2`` for ``x²``, ``delta1`` for ``δ₁``.
     """
-    return unicode_text(_optimised(value), lines)
+    text = unicode_text(_optimised(value), lines)
+    return ascii_text(text) if ascii else text
 
 
 def latex(value: Printable, *, lines: int | None = LINES) -> str:
@@ -46,6 +50,22 @@ def mathml(value: Printable, *, lines: int | None = LINES) -> str:
         lines: As for `pretty`.
     """
     return mathml_text(_optimised(value), lines)
+
+
+def numpy_source(value: Printable, *, name: str = "function") -> str:
+    """Return a formula as a function of plain NumPy, to read, to run and to paste.
+
+    Its arguments are the declared tensors, in the order of their declaration, then sizes that none
+    of them has.
+
+    Args:
+        value: As for `pretty`.
+        name: What the function is called.
+
+    Raises:
+        UnsupportedError: for an op that NumPy has no expression for, or a large constant.
+    """
+    return numpy_text(_optimised(value), name)
 
 
 def _optimised(value: Printable) -> Graph:

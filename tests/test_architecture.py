@@ -26,6 +26,7 @@ LAYERS: list[set[str]] = [
     {
         *("bind", "compile", "derivatives", "model", "check"),
         *("module", "init", "optim", "pretty", "derivation", "description", "report", "tracing"),
+        "notebook",
     },
     {"cli"},
 ]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from symgrad.backends.memory import Results
 from symgrad.backends.numpy import NumpyProgram
 from symgrad.ir.call import Constraint
 from symgrad.ir.cost import total_cost
@@ -67,8 +68,8 @@ class Blocks:
         width = sum(_row_bytes(node) for node in rows)
         self.block = max(64, _BLOCK // width // 64 * 64)
         self.least = max(LARGE // width, 2 * self.block)
+        self.large = Results()
         self.spare: dict[tuple[tuple[str, int], ...], list[list[Array]]] = {}
-        self.blas: Any = None
         if parts.wide:
             self._for_blas(sizes)
 
@@ -100,17 +101,18 @@ class Blocks:
                 )
             ]
         shapes: list[Any] = [evaluate(n.type.shape, sizes) for n in self.results]
-        made = [np.empty(s, n.type.dtype) for s, n in zip(shapes, self.results, strict=True)]
+        made = [
+            self.large.empty(i, shape, node.type.dtype)
+            for i, (shape, node) in enumerate(zip(shapes, self.results, strict=True))
+        ]
         self.part.compile()
-        if self.parts.wide and self.blas is None:
-            self.blas = _blas()
         block = self.block or -(-count // cores())
         blocks = -(-count // block)
         workers = max(1, min(cores(), blocks))
         cuts = [min(i * blocks // workers * block, count) for i in range(workers + 1)]
         ranges = [range(cuts[i], cuts[i + 1], block) for i in range(workers)]
         jobs = [_Job(self, values, counts, made, sizes, starts) for starts in ranges]
-        with self.blas.limit(limits=1) if self.blas else contextlib.nullcontext():
+        with _BLAS if self.parts.wide else contextlib.nullcontext():
             for job in jobs[1:]:
                 job.start()
             jobs[0].run()
@@ -164,6 +166,36 @@ class Blocks:
                 raise job.error
             total = join(total, job.totals[position])
         return np.asarray(total, node.type.dtype)
+
+
+class _OneThread:
+    """Keeps BLAS to one thread while anybody needs that; several callers may, at one time."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.controller: Any = None
+        self.limit: Any = None
+        self.users = 0
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.controller is None:
+                import scipy.linalg.cython_blas  # noqa: F401 (what Numba calls: load it first)
+                from threadpoolctl import ThreadpoolController
+
+                self.controller = ThreadpoolController().select(user_api="blas")
+            if self.users == 0:
+                self.limit = self.controller.limit(limits=1)
+            self.users += 1
+
+    def __exit__(self, *_error: object) -> None:
+        with self.lock:
+            self.users -= 1
+            if self.users == 0:
+                self.limit.restore_original_limits()
+
+
+_BLAS = _OneThread()
 
 
 class _Job(threading.Thread):
@@ -233,19 +265,11 @@ def blocks_for(
     from symgrad.backends.numba import NumbaProgram
 
     parts = split(graph)
-    if parts is None:
+    if parts is None or (parts.wide and cores() < 2):
         return None
     leading = [str(node.type.shape[0]) for node in parts.part.outputs if node.type.shape]
     part = NumbaProgram(parts.part, given=leading.count(parts.size), blas=parts.wide)
     return Blocks(graph, parts, part, constraints, sizes)
-
-
-def _blas() -> Any:
-    """Return what tells BLAS how many threads it may use."""
-    import scipy.linalg.cython_blas  # noqa: F401 (what Numba calls; it must be loaded)
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController().select(user_api="blas")
 
 
 def cores() -> int:

@@ -19,12 +19,13 @@ from symgrad import errors
 from symgrad.backends import cache
 from symgrad.backends.blocks import LARGE, MUCH, Blocks, blocks_for
 from symgrad.backends.lowered import lowered
+from symgrad.backends.memory import LARGE_RESULT, Results
 from symgrad.backends.numpy import NumpyProgram
 from symgrad.ir.call import Constraint
 from symgrad.ir.cost import total_cost
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node
-from symgrad.ir.size import Dim, Size, evaluate
+from symgrad.ir.size import Dim, Size, evaluate, product
 from symgrad.ir.types import Array, DType, TensorType
 from symgrad.lower.element import renamed
 from symgrad.lower.outline import kernel_line, outlined
@@ -77,12 +78,13 @@ class NumbaProgram:
         self.whole: Callable[..., Any] = _not_compiled
         self.into: Callable[..., Any] = _not_compiled
         self.blocks: Blocks | None = None
-        self.searched = bool(self.updates)
+        self.searched = False
         self.in_steps = len(graph) > LARGEST and any(node.type.shape for node in graph.nodes)
         self.flops: Dim | None = None
         self.given = given
         self.blas = blas
         self.extra: list[Array] = []
+        self.results = Results()
         self.constants: list[Array] = []
         self.temporaries: list[Any] = []
         self.scalars = [not n.type.shape and n not in self.updates for n in graph.inputs]
@@ -163,6 +165,7 @@ class NumbaProgram:
     ) -> Callable[..., Any]:
         """Write the Python function that calls the kernel."""
         space: dict[str, Any] = {"kernel": self.kernel, "extra": self.extra, "empty": np.empty}
+        space["kept"] = self.results.empty
         space["ndarray"] = np.ndarray
         sizes = {
             str(dim): f"{name}.shape[{axis}]"
@@ -186,7 +189,15 @@ class NumbaProgram:
                 continue
             dims = "".join(f"{renamed(str(dim), sizes)}, " for dim in allocation.shape)
             kind = self._dtype(space, allocation.dtype)
-            lines.append(f"    {allocation.name}_ = empty(({dims}), {kind})")
+            text = f"empty(({dims}), {kind})"
+            count = product(allocation.shape)
+            large = LARGE_RESULT // allocation.dtype.itemsize
+            kept = f"kept({allocation.name!r}, ({dims}), {kind})"
+            if isinstance(count, int):
+                text = kept if count >= large else text
+            else:
+                text = f"{kept} if {renamed(str(count), sizes)} >= {large} else {text}"
+            lines.append(f"    {allocation.name}_ = {text}")
         values = ", ".join([*names, *extra, *(f"{a.name}_" for a in made)])
         lines.append(f"    r = kernel({values})")
         results = self._results(source, space, sizes)
@@ -235,7 +246,7 @@ class NumbaProgram:
             self._search(sizes)
         if self.blocks is not None and sizes[self.blocks.parts.size] >= self.blocks.least:
             with contextlib.suppress(ValueError, IndexError):
-                return self.blocks(*values)
+                return self._in_blocks(self.blocks, values)
         self.compile()
         with self.lock:
             self.extra[:] = self.made(sizes)
@@ -245,6 +256,9 @@ class NumbaProgram:
                 # The reference stops at the same place and can say which value is at fault.
                 NumpyProgram(self.graph, self.updates).run(arrays, sizes)
                 raise errors.ValueRangeError(str(error)) from None
+            except np.linalg.LinAlgError:
+                # So does it here; and Numba refuses what is not finite, which NumPy computes with.
+                return NumpyProgram(self.graph, self.updates).run(arrays, sizes)
         return list(results) if isinstance(results, tuple) else [results]
 
     def _is_large(self, arrays: Sequence[Array], sizes: Mapping[str, int]) -> bool:
@@ -260,18 +274,38 @@ class NumbaProgram:
         """Look for a way to run in blocks, and take it from now on where there are many rows."""
         self.searched = True
         self.blocks = found = blocks_for(self.graph, self.constraints, sizes)
-        if found is None or found.part.in_steps:
-            # Programs that are compiled in steps check nothing.
+        if found is None:
             return
         position = found.with_rows.index(True)
 
         def fast(*values: Any) -> Any:
             if values[position].shape[0] >= found.least:
-                results = found(*values)
+                found.part.compile()
+                if found.part.in_steps:
+                    # Steps check nothing: arguments must be bound first.
+                    raise ValueError
+                results = self._in_blocks(found, values)
                 return results[0] if len(results) == 1 else tuple(results)
             return self.whole(*values)
 
         self.fast = fast
+
+    def _in_blocks(self, blocks: Blocks, values: Sequence[Any]) -> list[Any]:
+        """Return the outputs; what is updated is written over once everything is computed."""
+        numbers = {x for x in self.updates if not x.type.shape}
+        results = blocks(
+            *(
+                value.reshape(()) if node in numbers else value
+                for node, value in zip(self.graph.inputs, values, strict=True)
+            )
+        )
+        replaced = {
+            self.graph.outputs.index(node): self.graph.inputs.index(x)
+            for x, node in self.updates.items()
+        }
+        for output, given in replaced.items():
+            values[given][...] = results[output]
+        return [result for i, result in enumerate(results) if i not in replaced]
 
 
 def _not_compiled(*_values: Any) -> Any:
@@ -338,8 +372,8 @@ def _wide(text: str) -> str:
 
 def _kernel_options(source: Source) -> str:
     # Where nothing is allocated, Numba need not count references to arrays.
-    counted = "prod_others" in source.helpers
-    return f"pipeline_class=NoAlias, {'' if counted else '_nrt=False, '}cache=True, **OPTIONS"
+    counted = "" if source.allocates else "_nrt=False, "
+    return f"pipeline_class=NoAlias, {counted}cache=True, **OPTIONS"
 
 
 def _preamble(source: Source) -> list[str]:

@@ -68,7 +68,7 @@ def _value(node: Node, inputs: list[Array], sizes: Mapping[str, int]) -> Array:
     attrs = {key: evaluate(value, sizes) for key, value in node.attrs.items()}
     try:
         out = np.asarray(node.op.reference(*inputs, **attrs))
-    except IndexError as error:
+    except (IndexError, np.linalg.LinAlgError) as error:
         names = ", ".join(str(x.name) if x.is_input else x.op.name for x in node.inputs)
         raise errors.ValueRangeError(
             errors.worded(f"{node.op.name}({names}): {error}", made_at=node.origin)

@@ -17,6 +17,7 @@ DONE, FAILED = 0, 1
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 the model failed, 2 usage."""
     options = _parser().parse_args(arguments)
+    _spell_what_cannot_be_encoded()
     try:
         status: int = options.run(options)
         sys.stdout.flush()
@@ -31,6 +32,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"symgrad: {error.strerror}: {error.filename}", file=sys.stderr)
         return FAILED
     return status
+
+
+def _spell_what_cannot_be_encoded() -> None:
+    """Print formulas in ASCII where the terminal's encoding has no signs for them."""
+    for stream in (sys.stdout, sys.stderr):
+        encoding = getattr(stream, "encoding", None) or "ascii"
+        if not encoding.lower().startswith("utf") and hasattr(stream, "reconfigure"):
+            from symgrad.show.ascii import replace_unencodable
+
+            replace_unencodable()
+            stream.reconfigure(errors="symgrad.spelled")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,13 +60,19 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--without", action="append", default=[], choices=NAMES, help="a pass to leave out"
     )
+    command.add_argument(
+        "--stabilize",
+        choices=("on", "report", "off"),
+        default="on",
+        help="rewrite what overflows or cancels, only say where it does, or neither",
+    )
     command.add_argument("--json", action="store_true", help="print the same facts as JSON")
     command.set_defaults(run=_compile)
 
     command = commands.add_parser("print", help="print the gradients of a model")
     _model_argument(command)
     forms = command.add_mutually_exclusive_group()
-    for form in ("latex", "mathml", "ir", "source"):
+    for form in ("ascii", "latex", "mathml", "numpy", "ir", "source"):
         forms.add_argument(f"--{form}", dest="form", action="store_const", const=form)
     command.add_argument("--wrt", nargs="+", metavar="NAME", help="gradients by these tensors only")
     command.set_defaults(run=_print, form="text")
@@ -65,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     for form in ("latex", "html"):
         forms.add_argument(f"--{form}", dest="form", action="store_const", const=form)
     command.add_argument("--all", action="store_true", help="all lines, however many there are")
+    command.add_argument("--why", metavar="NAME", help="why is the gradient by NAME zero?")
     command.set_defaults(run=_explain, form="text")
 
     command = commands.add_parser("graph", help="draw the loss and its gradients as a graph")

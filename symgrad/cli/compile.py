@@ -13,6 +13,7 @@ from typing import Any
 
 from symgrad.check import Report, check, sample
 from symgrad.cli.load import Loaded, load
+from symgrad.cli.terminal import show
 from symgrad.description import described
 from symgrad.errors import ModelError
 from symgrad.module import Module, beside, model_module
@@ -23,13 +24,14 @@ def run(options: argparse.Namespace) -> int:
     """Print the summary and write the module; 1 if a gradient does not pass its check."""
     with _stage("reading the model"):
         loaded = load(options.model)
+    loaded.model.stabilize &= options.stabilize == "on"
     # An initialiser of the model's may print; our own output comes after it, and alone.
     with contextlib.redirect_stdout(sys.stderr):
         facts = _facts(loaded, options)
     if options.json:
         print(json.dumps(facts, indent=2, ensure_ascii=False))
     else:
-        print("\n".join(_summary(facts)))
+        show(_summary(facts))
     return 0 if facts["check"]["passed"] else 1
 
 
@@ -69,6 +71,7 @@ def _facts(loaded: Loaded, options: argparse.Namespace) -> dict[str, Any]:
         "parameters": {name: str(t.type) for name, t in model.parameters.items()},
         "gradients": pretty(found.formulas).splitlines(),
         **found.facts,
+        "numerics": {"stabilize": options.stabilize, **found.facts["numerics"]},
         "check": {**_checked(report), "backend": options.backend, "backend_error": worst},
         "module": _written(module, output),
     }
@@ -126,6 +129,7 @@ def _summary(facts: dict[str, Any]) -> Iterator[str]:
     yield "\nGradients"
     yield from ("  " + line for line in facts["gradients"])
     yield from _pass_lines(facts["passes"])
+    yield from _numeric_lines(facts["numerics"])
     yield f"\nKernels: {len(facts['kernels'])} steps"
     yield from _kernel_lines(facts["kernels"])
     yield from _cost_lines(facts["cost"])
@@ -143,7 +147,18 @@ def _pass_lines(passes: dict[str, Any]) -> Iterator[str]:
             stage = entry["pass"]
             yield f"  {stage:<16}{-passes['removed'].get(stage, 0):+d} nodes"
         count = f" ×{entry['count']}" if entry["count"] > 1 else ""
-        yield f"    {entry['action']}{count}  ({', '.join(entry['at'])})"
+        flops = f"  {entry['flops']} flops" if entry["flops"] else ""
+        yield f"    {entry['action']}{count}{flops}  ({', '.join(entry['at'])})"
+
+
+def _numeric_lines(numerics: dict[str, Any]) -> Iterator[str]:
+    done = numerics["stabilize"] == "on"
+    if numerics["stable"] and numerics["stabilize"] != "off":
+        yield "\nStable forms" + ("" if done else ", not applied")
+        yield from ("  " + line for line in numerics["stable"])
+    if numerics["doubtful"]:
+        yield "\nNumerics to watch"
+        yield from ("  " + line for line in numerics["doubtful"])
 
 
 def _kernel_lines(kernels: list[dict[str, str]]) -> Iterator[str]:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 
 from symgrad.cli.load import UsageError, load
 from symgrad.ir.graph import Graph
 from symgrad.model import Model
 from symgrad.module import model_module
 from symgrad.passes.pipeline import optimize
-from symgrad.pretty import latex, mathml, pretty
+from symgrad.pretty import latex, mathml, numpy_source, pretty
+
+_FORMS: dict[str, Callable[[Graph], str]] = {
+    "text": pretty,
+    "ascii": partial(pretty, ascii=True),
+    "latex": latex,
+    "mathml": mathml,
+    "numpy": partial(numpy_source, name="gradients"),
+}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
         print(optimize(Graph(model.arguments, [model.loss, *outputs])))
         return 0
     graph = Graph(model.arguments, outputs)
-    print({"latex": latex, "mathml": mathml, "text": pretty}[options.form](graph))
+    print(_FORMS[options.form](graph).rstrip("\n"))
     return 0
 
 

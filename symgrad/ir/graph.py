@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from symgrad.errors import ArgumentError, GraphError
 from symgrad.ir.call import Call, Constraint, constraints_of
 from symgrad.ir.flat import Flat, flatten, restore
 from symgrad.ir.node import Node
-from symgrad.ir.size import names_in
+from symgrad.ir.size import Dim, names_in
 from symgrad.ir.walk import reachable
 
 
@@ -34,12 +34,17 @@ NODES_REMOVED = "nodes removed"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the ledger: which pass did what to how many nodes, and where they came from."""
+    """One line of the ledger: which pass did what to how many nodes, and where they came from.
+
+    ``saved`` is how many floating-point operations fewer there are, not counting those that
+    nothing needs any more.
+    """
 
     stage: str
     action: str
     places: tuple[str, ...] = ()
     count: int = 1
+    saved: Dim = 0
 
     def __str__(self) -> str:
         where = f"  ({', '.join(self.places)})" if self.places else ""
@@ -152,6 +157,12 @@ class Graph:
         from symgrad.ir.text import graph_text
 
         return graph_text(self)
+
+    draw: ClassVar[Callable[[Graph], str] | None] = None
+    """What draws a graph as SVG; set by the package, since drawing is built on top of graphs."""
+
+    def _repr_svg_(self) -> str | None:
+        return Graph.draw(self) if Graph.draw else None
 
     def __repr__(self) -> str:
         return f"<Graph: {len(self.inputs)} inputs, {len(self)} nodes, {len(self.outputs)} outputs>"

@@ -59,6 +59,8 @@ class Op:
         elementwise: Whether the op maps elements to elements, with NumPy's broadcasting.
         floats: Whether integer arguments are made float64 first, as NumPy does for ``exp``.
         scalar: For elementwise ops, one element as a Python expression over ``{0}``, ``{1}``.
+        kernel: For ops that NumPy and Numba compute matrix by matrix, the call, over ``{0}``,
+            ``{1}``: contiguous matrices, or a vector.
         text: The printed form as a template over ``{0}``, ``{1}``; by default a call.
         latex: The LaTeX template; by default made from ``text``.
         why_zero: Why the derivative is zero or missing, for reports.
@@ -81,6 +83,7 @@ class Op:
     elementwise: bool = False
     floats: bool = False
     scalar: str = ""
+    kernel: str = ""
     text: str = ""
     latex: str = ""
     why_zero: str = ""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
-
 from symgrad.ir.cost import Cost
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node, scalar_value
 from symgrad.ir.size import Dim, Shape, multiply, product
-from symgrad.ir.types import FLOAT32, FLOAT64, DType
+from symgrad.ir.types import DType
 from symgrad.lower.access import (
     COLUMN,
     REDUCTIONS,
@@ -25,9 +23,10 @@ from symgrad.lower.access import (
 )
 from symgrad.lower.buffers import assign
 from symgrad.lower.element import Elements, Names, literal, loop_name
+from symgrad.lower.reduction import accumulator, outer_depth, start_of, updated
 from symgrad.lower.scalars import called_helpers, dtype_code, far_source
 from symgrad.lower.schedule import Nest, Schedule, read_whole, schedule, step_cost
-from symgrad.lower.scope import SHORT, Scope
+from symgrad.lower.scope import Scope
 from symgrad.lower.source import INDENT, Allocation, Line, Product, Result, Source, Step
 
 
@@ -67,6 +66,7 @@ class _Emitter:
         self.starts: list[int] = []
         self.constants: list[Node] = []
         self.narrowed: list[tuple[Node, str]] = []
+        self.allocates = False
 
     # The whole function
 
@@ -108,6 +108,7 @@ class _Emitter:
                 if not node.type.shape
             },
             memory=self._memory(),
+            allocates=self.allocates,
         )
 
     def _copied_updates(self) -> None:
@@ -188,6 +189,8 @@ class _Emitter:
                 self._scatter(node)
             case "prod_others":
                 self._prod_others(node)
+            case _ if node.op.kernel:
+                self._matrix_by_matrix(node)
             case _:
                 self._ordered_reduction(node)
 
@@ -284,7 +287,7 @@ class _Emitter:
             n
             for n in nest.members
             if n.op.name in REDUCTIONS
-            and any(axis < _outer_depth(nest.space, n.attrs["axis"]) for axis in n.attrs["axis"])
+            and any(axis < outer_depth(nest.space, n.attrs["axis"]) for axis in n.attrs["axis"])
         ]
         own = [self.buffers.of[n].owner for n in nest.members if n in self.buffers.of]
         return not rows and all(owner in nest.members for owner in own)
@@ -307,9 +310,9 @@ class _Emitter:
         space, axes = x.type.shape, node.attrs["axis"]
         here = identity(space)
         text, _ = self.elements.read(scope, x, here)
-        outer = _outer_depth(space, axes)
-        wide = _accumulator(node)
-        start = _start(node, wide)
+        outer = outer_depth(space, axes)
+        wide = accumulator(node)
+        start = start_of(node, wide)
         kept = tuple(index for axis, index in enumerate(here) if axis not in axes)
         if any(space[axis] != 1 for axis in axes if axis < outer):
             self._accumulate_rows(scope, node, text, start, kept, outer)
@@ -328,7 +331,7 @@ class _Emitter:
         self, scope: Scope, node: Node, text: str, start: str, kept: Position, outer: int
     ) -> None:
         """Reduce over an outer axis: whole rows are added into the result."""
-        wide = _accumulator(node)
+        wide = accumulator(node)
         here = identity(node.inputs[0].type.shape)
         if wide != node.type.dtype:
             name = self.names.fresh(f"{self.names.suggested(node)}_wide")
@@ -340,19 +343,19 @@ class _Emitter:
         target = f"{name}[{', '.join(self.names.index(i) for i in kept)}]"
         inner = depth_of(here)
         if outer == inner or all(dim == 1 for dim in node.inputs[0].type.shape[outer:]):
-            scope.add(inner, _updated(node, target, text))
+            scope.add(inner, updated(node, target, text))
             return
         total = self.names.temporary()
         scope.assign(outer, total, start)
         self._add(scope, node, total, text)
-        scope.finish(outer, _updated(node, target, total))
+        scope.finish(outer, updated(node, target, total))
 
     def _add(self, scope: Scope, node: Node, total: str, text: str) -> None:
         """Add the innermost statement of a reduction."""
         if node.op.name != "sum" or not node.type.is_float:
-            scope.add(depth_of(identity(node.inputs[0].type.shape)), _updated(node, total, text))
+            scope.add(depth_of(identity(node.inputs[0].type.shape)), updated(node, total, text))
             return
-        if _accumulator(node) != node.type.dtype and any(d != 1 for d in node.inputs[0].type.shape):
+        if accumulator(node) != node.type.dtype and any(d != 1 for d in node.inputs[0].type.shape):
             # A loop with float64 in it has half the lanes, for float32 numbers too.
             part = self.names.temporary()
             scope.parts[part] = total
@@ -408,14 +411,9 @@ class _Emitter:
         matrices = (a.type.ndim > 1) + (b.type.ndim > 1)
         batch = node.type.shape[: node.type.ndim - matrices]
         loops = identity(batch)
-        (left, plain_a), (right, plain_b) = (self._operand(x, loops) for x in (a, b))
+        (left, plain_a), (right, plain_b) = (operand(self.names, x, loops) for x in (a, b))
         out = self.names.value(into)
-        level = 0
-        for axis, dim in enumerate(batch):
-            if dim != 1:
-                loop = f"for {loop_name(axis)} in range({self.names.dim(dim)}):"
-                self.lines.append(INDENT * level + loop)
-                level += 1
+        level = self._loops_over(batch)
         line = Product(
             left,
             right,
@@ -428,20 +426,6 @@ class _Emitter:
         if line.accumulates:
             self.elements.use("gemm")
         self.lines.append(line)
-
-    def _operand(self, x: Node, loops: Position) -> tuple[str, bool]:
-        """Return an operand as source, and whether it lies in one piece."""
-        own = x.type.shape[: max(x.type.ndim - 2, 0)]
-        at = loops[len(loops) - len(own) :]
-        used = tuple(ZERO if dim == 1 else i for dim, i in zip(own, at, strict=True))
-        node, position = matrix_operand(x, used)
-        parts = [":" if i in (ROW, COLUMN) else self.names.index(i) for i in position]
-        markers = [i for i in position if i in (ROW, COLUMN)]
-        plain = all(i in (ROW, COLUMN) for i in position[len(position) - len(markers) :])
-        while parts and parts[-1] == ":":
-            parts.pop()
-        text = self.names.value(node) + (f"[{', '.join(parts)}]" if parts else "")
-        return text + (".T" if markers == [COLUMN, ROW] else ""), plain
 
     # Other steps of their own
 
@@ -491,52 +475,59 @@ class _Emitter:
 
     def _prod_others(self, node: Node) -> None:
         self._step(f"prod_others {node.type}", [node])
+        self.allocates = True
         out = self._allocate(node)
         rows = ", ".join(self.names.value(x) for x in node.inputs)
         self.lines.append(f"{self.elements.use('prod_others')}(({rows},), {out})")
 
+    def _matrix_by_matrix(self, node: Node) -> None:
+        """Compute each matrix of a stack, or the only one, with a function of NumPy's."""
+        self._step(f"{node.op.name} {node.type}", [node])
+        self.allocates = True
+        stacked = max(x.type.ndim for x in node.inputs if x.type.ndim > 1) - 2
+        batch = node.type.shape[:stacked]
+        loops = identity(batch)
+        operands = []
+        for x in node.inputs:
+            at = [self.names.index(i) for i in place_in_stack(x, loops)]
+            operands.append(self.names.value(x) + (f"[{', '.join(at)}]" if at else ""))
+        text = node.op.kernel.format(*operands)
+        for helper in called_helpers(text):
+            self.elements.use(helper)
+        if node.type.shape:
+            self._allocate(node)
+            place = [*map(self.names.index, loops), *[":"] * (node.type.ndim - stacked)]
+            target = f"{self.names.value(node)}[{', '.join(place)}]"
+        else:
+            target = self.names.value(node)
+        level = self._loops_over(batch)
+        self.lines.append(f"{INDENT * level}{target} = {text}")
 
-def _outer_depth(space: Shape, axes: tuple[int, ...]) -> int:
-    """Return how many loops stand outside the innermost run of reduced axes."""
-    outer = len(space)
-    while outer and (outer - 1 in axes or space[outer - 1] == 1):
-        outer -= 1
-    return outer
-
-
-def _accumulator(node: Node) -> DType:
-    """Return the dtype to accumulate in: long float32 sums are kept in float64."""
-    count = product(node.inputs[0].type.shape[axis] for axis in node.attrs["axis"])
-    short = isinstance(count, int) and count <= SHORT
-    if node.op.name in ("sum", "prod") and node.type.dtype == FLOAT32 and not short:
-        return FLOAT64
-    return node.type.dtype
-
-
-def _start(node: Node, wide: DType) -> str:
-    """Return what a reduction starts from."""
-    match node.op.name:
-        case "sum" | "prod":
-            one = node.op.name == "prod"
-            # A plain number would be a float32 where it meets one, outside Numba.
-            number = literal(int(one), wide)
-            return number if wide == node.type.dtype else f"np.float64({number})"
-        case name:
-            low = name == "max"
-            if wide.kind == "f":
-                return literal(-np.inf if low else np.inf, wide)
-            if wide.kind == "b":
-                return str(not low)
-            info = np.iinfo(wide)
-            return literal(info.min if low else info.max, wide)
+    def _loops_over(self, batch: Shape) -> int:
+        """Write the heads of loops over the places of a stack, and return how many there are."""
+        level = 0
+        for axis, dim in enumerate(batch):
+            if dim != 1:
+                loop = f"for {loop_name(axis)} in range({self.names.dim(dim)}):"
+                self.lines.append(INDENT * level + loop)
+                level += 1
+        return level
 
 
-def _updated(node: Node, total: str, text: str) -> str:
-    """Return the statement that takes one more element into a reduction."""
-    match node.op.name:
-        case "sum":
-            return f"{total} += {text}"
-        case "prod":
-            return f"{total} *= {text}"
-        case name:
-            return f"{total} = np.{name}imum({total}, {text})"
+def place_in_stack(x: Node, loops: Position) -> Position:
+    """Return which matrix of a stack is used where loops over the places of a result are."""
+    own = x.type.shape[: max(x.type.ndim - 2, 0)]
+    at = loops[len(loops) - len(own) :]
+    return tuple(ZERO if dim == 1 else i for dim, i in zip(own, at, strict=True))
+
+
+def operand(names: Names, x: Node, loops: Position) -> tuple[str, bool]:
+    """Return an operand of BLAS as source, and whether it lies in one piece."""
+    node, position = matrix_operand(x, place_in_stack(x, loops))
+    parts = [":" if i in (ROW, COLUMN) else names.index(i) for i in position]
+    markers = [i for i in position if i in (ROW, COLUMN)]
+    plain = all(i in (ROW, COLUMN) for i in position[len(position) - len(markers) :])
+    while parts and parts[-1] == ":":
+        parts.pop()
+    text = names.value(node) + (f"[{', '.join(parts)}]" if parts else "")
+    return text + (".T" if markers == [COLUMN, ROW] else ""), plain

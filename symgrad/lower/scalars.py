@@ -72,6 +72,13 @@ def gemm(alpha, a, b, beta, c):
         for j in range(c.shape[1]):
             c[i, j] = alpha * product[i, j] + (beta * c[i, j] if beta != 0 else beta)
 ''',
+    "log_det": '''
+@njit(**OPTIONS)
+def log_det(a):
+    """Return the logarithm of the determinant; NaN where that is negative."""
+    sign, size = np.linalg.slogdet(a)
+    return size * np.nan if sign < 0 else size
+''',
     "prod_others": '''
 @njit(**OPTIONS)
 def prod_others(rows, out):

@@ -132,7 +132,7 @@ def read_whole(node: Node) -> list[Node]:
         case name if name in LOADS:
             return [node.inputs[0]]
         case _:
-            return []
+            return list(node.inputs) if node.op.kernel else []
 
 
 def _after(graph: Graph, updates: Mapping[Node, Node]) -> set[Node]:
@@ -217,13 +217,17 @@ def _readers_done(plan: Schedule, replaced: Node, space: Space) -> int:
 
 
 def _checks_done(plan: Schedule) -> int:
-    """Return the first nest in which no label or index can be found wrong any more."""
+    """Return the first nest in which no label, index or matrix can be found wrong any more."""
     checked = [
         number
         for number, nest in enumerate(plan.nests)
-        if any(x.op.name in CHECKED for member in nest.members for x in _computed_in(plan, member))
+        if any(_may_raise(x) for member in nest.members for x in _computed_in(plan, member))
     ]
     return max(checked, default=-1) + 1
+
+
+def _may_raise(node: Node) -> bool:
+    return node.op.name in CHECKED or bool(node.op.kernel)
 
 
 def _computed_in(plan: Schedule, member: Node) -> Iterator[Node]:

@@ -136,6 +136,7 @@ class Source:
         starts: The position in ``lines`` at which each step starts.
         numbers: The dtype, as source, of each variable that holds a number of the graph.
         memory: How many bytes its arguments, temporaries and results take.
+        allocates: Whether statements other than allocations make arrays.
     """
 
     name: str
@@ -149,6 +150,7 @@ class Source:
     starts: tuple[int, ...]
     numbers: dict[str, str]
     memory: dict[str, Dim]
+    allocates: bool
 
     @property
     def body(self) -> str:

@@ -12,7 +12,6 @@ from symgrad.ir.op import Case, Op, define
 from symgrad.ir.origin import here
 from symgrad.ir.size import product
 from symgrad.ir.types import TensorType
-from symgrad.ops.elementwise import sqrt
 from symgrad.ops.index import gather
 from symgrad.ops.leaves import arange
 from symgrad.ops.reduce import sum, sum_axes
@@ -117,21 +116,6 @@ def inner(a: Any, b: Any) -> Tensor:
 def outer(a: Any, b: Any) -> Tensor:
     """Return all products of two vectors, as `numpy.outer`."""
     return expand_dims(ravel(a), 1) * ravel(b)
-
-
-@implements(np.linalg.norm)
-def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Return the Euclidean (Frobenius) norm, as `numpy.linalg.norm` does by default.
-
-    The gradient at zero is 0/0: not a number, since there is none.
-    """
-    x = as_tensor(x)
-    vector = x.ndim == 1 or isinstance(axis, int)
-    if ord is not None and ord != (2 if vector else "fro"):
-        raise errors.UnsupportedError(
-            errors.worded(f"norm: order {ord!r} of {x!r} is not known", made_at=here())
-        )
-    return sqrt(sum(x * x, axis, keepdims=keepdims))
 
 
 @implements(np.trace)

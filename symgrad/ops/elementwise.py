@@ -140,6 +140,9 @@ def _power_base(y: Tensor, a: Tensor, b: Tensor) -> Tensor | int:
 
 
 def _power_exponent(y: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    base = scalar_value(a.node)
+    if base is not None and 0 < base < math.inf:
+        return y * math.log(base)
     # y log a tends to 0 with y where a does; y alone is 0 there.
     return where(y == 0, 0.0, y * log(a))
 

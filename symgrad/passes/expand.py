@@ -13,6 +13,7 @@ from symgrad.ir.node import Node, scalar_value
 from symgrad.ir.size import Shape, product
 from symgrad.ops import elementwise as ew
 from symgrad.ops.contract import matmul
+from symgrad.ops.leaves import arange
 from symgrad.ops.reduce import max, prod_others, sum_axes
 from symgrad.ops.shape import expand_dims, reshape, transpose
 from symgrad.passes.rebuild import rebuild
@@ -164,6 +165,36 @@ def _prod_others(node: Node) -> Tensor | None:
     return transpose(moved, _inverse(order))
 
 
+def _offsets(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the numbers of the rows, as a column, and of the columns of matrices."""
+    return expand_dims(arange(x.shape[-2]), 1), arange(x.shape[-1])
+
+
+def _tril(node: Node) -> Tensor:
+    x = Tensor(node.inputs[0])
+    rows, columns = _offsets(x)
+    return ew.where(columns <= rows + node.attrs["k"], x, constant(0, x.dtype))
+
+
+def _triu(node: Node) -> Tensor:
+    x = Tensor(node.inputs[0])
+    rows, columns = _offsets(x)
+    return ew.where(columns >= rows + node.attrs["k"], x, constant(0, x.dtype))
+
+
+def _half_tril(node: Node) -> Tensor:
+    x = Tensor(node.inputs[0])
+    rows, columns = _offsets(x)
+    zero, half = constant(0, x.dtype), constant(0.5, x.dtype)
+    return ew.where(columns < rows, x, ew.where(ew.equal(columns, rows), x * half, zero))
+
+
+def _kron(node: Node) -> Tensor:
+    a, b = (Tensor(x) for x in node.inputs)
+    blocks = expand_dims(a, (1, 3)) * expand_dims(b, (0, 2))
+    return reshape(blocks, node.type.shape)
+
+
 def _inverse(order: Sequence[int]) -> list[int]:
     return [order.index(i) for i in range(len(order))]
 
@@ -178,6 +209,10 @@ _RULES: dict[str, Callable[[Node], Tensor | None]] = {
     "logsumexp": _logsumexp,
     "power": _power,
     "sum": _sum,
+    "tril": _tril,
+    "triu": _triu,
+    "half_tril": _half_tril,
+    "kron": _kron,
     "prod_others": _prod_others,
     "stop_gradient": _stop_gradient,
 }

@@ -11,6 +11,7 @@ from symgrad.ir.call import apply
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node, scalar_value
 from symgrad.ops.elementwise import softplus
+from symgrad.ops.linalg import log_abs_det, log_det
 from symgrad.ops.reduce import log_softmax, logsumexp, softmax
 from symgrad.passes.rebuild import rebuild
 from symgrad.passes.rule import Rewriter, rules
@@ -72,7 +73,10 @@ def _normalised(node: Node, keep: frozenset[Node]) -> tuple[Node, str] | None:
 
 
 def _log(node: Node, keep: frozenset[Node]) -> tuple[Node, str] | None:
-    """Recognise log of a softmax, a sigmoid or a sum of exponentials, also through indexing."""
+    """Recognise log of a softmax, a sigmoid, a determinant or a sum of exponentials.
+
+    Also through indexing.
+    """
     chain: list[Node] = []
     x = node.inputs[0]
     while x.op.name in _SELECTIONS and x not in keep:
@@ -90,6 +94,12 @@ def _log(node: Node, keep: frozenset[Node]) -> tuple[Node, str] | None:
     elif x.op.name == "sum" and x.inputs[0].op.name == "exp" and x.inputs[0] not in keep:
         inner = logsumexp(Tensor(x.inputs[0].inputs[0]), x.attrs["axis"])
         text = "log(sum(exp(x))) -> logsumexp(x)"
+    elif x.op.name == "det":
+        inner = log_det(Tensor(x.inputs[0]))
+        text = "log(det(A)) -> log_det(A)"
+    elif x.op.name == "absolute" and x.inputs[0].op.name == "det" and x.inputs[0] not in keep:
+        inner = log_abs_det(Tensor(x.inputs[0].inputs[0]))
+        text = "log(|det(A)|) -> log_abs_det(A)"
     else:
         return None
     out = inner.node

@@ -16,9 +16,10 @@ from symgrad.ir.graph import Derivative, Graph
 from symgrad.ir.names import cotangents, value_names, variables
 from symgrad.ir.node import Node
 from symgrad.ir.walk import consumers, reachable
+from symgrad.show.matrices import is_transpose, repeated_vector
 from symgrad.show.notation import LATEX, MATHML, UNICODE, Style, split_name
 from symgrad.show.part import PRODUCT, Part
-from symgrad.show.rules import SILENT, is_transpose, repeated_vector
+from symgrad.show.rules import SILENT
 from symgrad.show.writer import Writer
 
 _LONGEST = 72

@@ -6,7 +6,7 @@ import re
 from html import escape
 from itertools import pairwise
 
-_GREEK = {
+GREEK = {
     name: chr(code)
     for name, code in {
         "alpha": 0x3B1, "beta": 0x3B2, "gamma": 0x3B3, "delta": 0x3B4, "epsilon": 0x3B5,
@@ -17,7 +17,7 @@ _GREEK = {
         "Psi": 0x3A8, "Omega": 0x3A9,
     }.items()
 }  # fmt: skip
-_LATEX_OF = {letter: f"\\{name}" for name, letter in _GREEK.items()}
+_LATEX_OF = {letter: f"\\{name}" for name, letter in GREEK.items()}
 _SUBSCRIPTS = str.maketrans("0123456789aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ")
 _SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 _PLAIN_DIGITS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
@@ -37,14 +37,14 @@ def split_name(name: str) -> tuple[str, str]:
     if not letters:
         return name, ""
     stem = letters.rstrip("_")
-    return _GREEK.get(stem, letters) + primes, digits
+    return GREEK.get(stem, letters) + primes, digits
 
 
 class Style:
     """How each construct is spelled in a terminal; other targets override what differs.
 
     Attributes:
-        plus, minus, times, dot: The signs between terms and factors.
+        plus, minus, times, dot, kron: The signs between terms and factors.
         equals, increased: The signs of a definition, and of what is added to a value.
         stacked: Whether fractions are drawn, so that their parts need no brackets.
     """
@@ -53,6 +53,7 @@ class Style:
     minus = "−"
     times = "⊙"
     dot = "·"
+    kron = "⊗"
     equals = "="
     increased = "+="
     comma = ", "
@@ -120,6 +121,10 @@ class Style:
         """Return a transposed atom."""
         return f"{text}ᵀ"
 
+    def inverse(self, text: str, transposed: bool) -> str:
+        """Return the inverse of an atom, or of its transpose."""
+        return f"{text}⁻ᵀ" if transposed else f"{text}⁻¹"
+
     def power(self, base: str, exponent: str) -> str:
         """Return an atom raised to a power."""
         small = exponent.replace("−", "-")
@@ -186,6 +191,7 @@ class Latex(Style):
     minus = "-"
     times = r"\odot"
     dot = r"\cdot"
+    kron = r"\otimes"
     increased = r"\mathrel{+}="
     stacked = True
 
@@ -220,6 +226,10 @@ class Latex(Style):
 
     def transpose(self, text: str) -> str:
         return f"{text}^\\top"
+
+    def inverse(self, text: str, transposed: bool) -> str:
+        exponent = r"\top" if transposed else "1"
+        return f"{text}^{{-{exponent}}}"
 
     def power(self, base: str, exponent: str) -> str:
         return f"{{{base}}}^{{{exponent}}}"
@@ -268,6 +278,7 @@ class MathMl(Style):
     minus = "<mo>−</mo>"
     times = "<mo>⊙</mo>"
     dot = "<mo>·</mo>"
+    kron = "<mo>⊗</mo>"
     equals = "<mo>=</mo>"
     comma = "<mo>,</mo>"
     increased = "<mo>+=</mo>"
@@ -306,6 +317,10 @@ class MathMl(Style):
 
     def transpose(self, text: str) -> str:
         return f"<msup><mrow>{text}</mrow><mo>⊤</mo></msup>"
+
+    def inverse(self, text: str, transposed: bool) -> str:
+        exponent = "<mo>⊤</mo>" if transposed else "<mn>1</mn>"
+        return f"<msup><mrow>{text}</mrow><mrow><mo>−</mo>{exponent}</mrow></msup>"
 
     def power(self, base: str, exponent: str) -> str:
         return f"<msup><mrow>{base}</mrow><mrow>{exponent}</mrow></msup>"

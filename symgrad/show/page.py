@@ -118,7 +118,7 @@ def page(
         graph: The loss and its gradients, optimised.
         formulas: The gradients alone, optimised.
         derivation: How they were formed.
-        facts: Passes, kernels, costs and memory.
+        facts: Passes, kernels, numerics, costs and memory.
         generated: The source of the module.
     """
     used = _places(graph)
@@ -132,6 +132,7 @@ def page(
             _scrolled(html_derivation(derivation, LINES)),
         ),
         ("passes", "Passes", _passes(facts["passes"])),
+        ("numerics", "Numerics", _numerics(facts["numerics"])),
         ("cost", "Cost", "".join(_cost(facts))),
         ("code", "Generated source", _generated(generated, file)),
     ]
@@ -203,16 +204,32 @@ def _graph(graph: Graph) -> str:
 
 def _passes(passes: Mapping[str, Any]) -> str:
     rows = [
-        f"<tr{_at(entry['at'])}><td>{escape(entry['pass'])}</td>"
+        f"<tr{_at(_lines(entry['at']))}><td>{escape(entry['pass'])}</td>"
         f'<td>{escape(entry["action"])}</td><td class="amount">{entry["count"]}</td>'
+        f'<td class="amount">{escape(entry["flops"])}</td>'
         f"<td>{escape(', '.join(entry['at']))}</td></tr>"
         for entry in passes["ledger"]
     ]
     return (
         f"<p>{passes['nodes_before']} nodes become {passes['nodes_after']}.</p>\n"
         '<div class="scroll"><table><thead><tr><th>Pass</th><th>What it did</th><th>Times</th>'
-        f"<th>Where</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        "<th>Operations</th><th>Where</th></tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
+
+
+def _lines(places: Sequence[str]) -> list[str]:
+    """Return the lines of places, some of which name two."""
+    return [line for place in places for line in place.split(" with ")]
+
+
+def _numerics(numerics: Mapping[str, Any]) -> str:
+    parts = []
+    for title, key in (("Stable forms", "stable"), ("To watch", "doubtful")):
+        if numerics[key]:
+            items = "".join(f"<li>{escape(text)}</li>" for text in numerics[key])
+            parts.append(f"<h3>{title}</h3><ul>{items}</ul>")
+    return "".join(parts) or "<p>Nothing to say.</p>"
 
 
 def _cost(facts: Mapping[str, Any]) -> Iterator[str]:

@@ -37,8 +37,8 @@ class Part:
     ``number`` is the value of a number, ``coefficient`` that of the first factor of a product;
     ``between`` are x and y for x ⊙ y, ``square_of`` is x for x², ``diagonal_of`` A for diag(A);
     ``squares`` is x for the sum of all its squares, whose root is its norm;
-    ``transposed`` is A for Aᵀ;
-    ``identity`` marks the identity matrix.
+    ``transposed`` is A for Aᵀ, ``inverse_of`` A for A⁻¹;
+    ``symmetric`` marks what is its own transpose, as Aᵀ A is, ``identity`` the identity matrix.
     """
 
     text: str
@@ -58,4 +58,6 @@ class Part:
     diagonal_of: Part | None = None
     squares: Part | None = None
     transposed: Part | None = None
+    inverse_of: Part | None = None
+    symmetric: bool = False
     identity: bool = False

@@ -62,22 +62,43 @@ def _numbers_first(w: Writer, operands: list[tuple[int, Part]]) -> list[tuple[in
     found: list[tuple[int, Part]] = []
     numbers: list[float] = []
     for rank, part in operands:
-        if part.number is not None:
-            numbers.append(part.number)
-        elif part.coefficient is not None:
-            numbers.append(part.coefficient)
-            rest = part.factors[1:]
-            if rest:
-                text = w.style.product([_text(w, f, f is rest[-1]) for f in rest])
-                found.append((rank, replace(part, text=text, factors=rest, coefficient=None)))
-        else:
-            found.append((rank, part))
+        number, rest = number_and_rest(w, part)
+        if number is not None:
+            numbers.append(number)
+        if rest is not None:
+            found.append((rank, rest))
     total = math.prod(numbers)
     if len(numbers) > 1 and len(repr(total)) > _SHORT:
         return operands
     if numbers and (total != 1 or not found):
         found.insert(0, (0, w.number(total)))
     return found
+
+
+def number_and_rest(w: Writer, part: Part) -> tuple[float | None, Part | None]:
+    """Return the number that a product starts with, if it does, and what it stands before."""
+    if part.number is not None:
+        return part.number, None
+    if part.coefficient is None:
+        return None, part
+    rest = part.factors[1:]
+    if not rest:
+        return part.coefficient, None
+    text = w.style.product([_text(w, f, f is rest[-1]) for f in rest])
+    return part.coefficient, replace(part, text=text, factors=rest, coefficient=None)
+
+
+def positive(inner: list[Part]) -> tuple[list[Part], bool]:
+    """Return factors without minus signs, and whether their product has one.
+
+    A difference among them takes it up: −2 (a − b) is 2 (b − a).
+    """
+    negative = sum(part.opposite is not None for part in inner) % 2 == 1
+    found = [part.opposite or part for part in inner]
+    for i, part in enumerate(found):
+        if negative and part.turned is not None:
+            found[i], negative = part.turned, False
+    return found, negative
 
 
 def _gathered(w: Writer, factors: list[Factor]) -> list[Factor]:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from symgrad.ir.node import Node, scalar_value
-from symgrad.ir.size import Dim, Shape, Size, shape_text
+from symgrad.ir.size import Dim, Shape, Size
+from symgrad.show.matrices import inverse, matmul, solve, transpose, transposed, whole
 from symgrad.show.part import ATOM, HADAMARD, POWER, PRODUCT, QUOTIENT, SUM, Part
-from symgrad.show.product import juxtaposed, quotient
+from symgrad.show.product import juxtaposed, positive, quotient
 
 if TYPE_CHECKING:
     from symgrad.show.writer import Writer
@@ -116,26 +117,13 @@ def _difference(w: Writer, a: Part, b: Part) -> Part:
     return replace(found, turned=turned)
 
 
-def _positive(inner: list[Part]) -> tuple[list[Part], bool]:
-    """Return factors without minus signs, and whether their product has one.
-
-    A difference among them takes it up: −2 (a − b) is 2 (b − a).
-    """
-    negative = sum(part.opposite is not None for part in inner) % 2 == 1
-    found = [part.opposite or part for part in inner]
-    for i, part in enumerate(found):
-        if negative and part.turned is not None:
-            found[i], negative = part.turned, False
-    return found, negative
-
-
 def _negative(w: Writer, _node: Node, inner: list[Part]) -> Part:
     return w.negated(inner[0])
 
 
 def _multiply(w: Writer, node: Node, inner: list[Part]) -> Part:
     if any(part.opposite for part in inner):
-        factors, negative = _positive(inner)
+        factors, negative = positive(inner)
         product = _multiply(w, node, factors)
         return w.negated(product) if negative else product
     a, b = node.inputs
@@ -172,7 +160,7 @@ def _in_hadamard(w: Writer, part: Part, last: bool = True) -> str:
 def _divide(w: Writer, node: Node, inner: list[Part]) -> Part:
     a, b = inner
     if a.opposite is not None or b.opposite is not None:
-        parts, negative = _positive(inner)
+        parts, negative = positive(inner)
         found = _divide(w, node, parts)
         return w.negated(found) if negative else found
     top = node.inputs[0]
@@ -224,86 +212,14 @@ def _sqrt(w: Writer, _node: Node, inner: list[Part]) -> Part:
     return _root(w, inner[0])
 
 
-def _transposed(w: Writer, part: Part) -> Part:
-    """Return Aᵀ for A, and A for Aᵀ."""
-    if part.identity:
-        return part
-    if part.transposed is not None:
-        return part.transposed
-    return Part(w.style.transpose(w.fit(part, ATOM)), ATOM, transposed=part)
+def _triangle(w: Writer, node: Node, inner: list[Part]) -> Part:
+    k = node.attrs["k"]
+    return Part(w.style.call(node.op.name, [inner[0].text, *[w.style.number(k)] * bool(k)]))
 
 
-def _matmul(w: Writer, node: Node, inner: list[Part]) -> Part:
-    if any(part.opposite for part in inner):
-        factors, negative = _positive(inner)
-        product = _matmul(w, node, factors)
-        return w.negated(product) if negative else product
-    if any(part.identity for part in inner):
-        a, b = inner
-        return b if a.identity else a
-    a, b = (_whole(w, x, part) for x, part in zip(node.inputs, inner, strict=True))
-    ranks = [x.type.ndim for x in node.inputs]
-    if ranks == [1, 1]:
-        a = _transposed(w, a)
-    elif ranks == [1, 2]:
-        # A vector is a column: x A is Aᵀ x.
-        a, b = _transposed(w, b), a
-    text = w.style.product([w.fit(a, PRODUCT, last=False), w.fit(b, PRODUCT)])
-    return Part(text, PRODUCT, open=b.open)
-
-
-def _whole(w: Writer, node: Node, part: Part) -> Part:
-    """Return the text of a value with the axes that would otherwise be left to the reader."""
-    shape = node.type.shape
-    if part.shape is None or shape in (part.shape, (*part.shape, 1)):
-        # A vector is a column.
-        return part
-    if len(part.shape) == 1 and shape == (1, *part.shape):
-        return _transposed(w, part)
-    if part.shape == ():
-        ones = Part(w.style.call("ones", [w.style.literal(shape_text(shape))]), shape=shape)
-        return ones if part.number == 1 else juxtaposed(w, [(0, part), (3, ones)])
-    if node.op.name == "transpose":
-        return part
-    repeated = repeated_vector(w, node, part)
-    if repeated is not None:
-        return repeated
-    name = "reshape" if node.op.name == "reshape" else "broadcast"
-    size = w.style.literal(f"({shape_text(shape)})")
-    return Part(w.style.call(name, [part.text, size]), shape=shape)
-
-
-def repeated_vector(w: Writer, node: Node, part: Part) -> Part | None:
-    """Return v 1ᵀ for a matrix whose columns are all v, and 1 vᵀ for one of equal rows."""
-    if len(part.shape or ()) != 1 or node.type.ndim != 2 or 1 in node.type.shape:
-        return None
-    while node.op.name == "broadcast_to":
-        [node] = node.inputs
-    if node.op.name != "expand_dims" and node.type.ndim != 1:
-        return None
-    one = w.style.number(1)
-    if node.op.name == "expand_dims" and node.attrs["axes"] == (1,):
-        factors = [w.fit(part, PRODUCT, last=False), w.style.transpose(one)]
-    else:
-        factors = [one, _transposed(w, part).text]
-    return Part(w.style.product(factors), PRODUCT)
-
-
-def _transpose(w: Writer, node: Node, inner: list[Part]) -> Part:
-    if not is_transpose(node):
-        axes = w.style.literal(str(node.attrs["axes"]))
-        return Part(w.style.call("transpose", [inner[0].text, axes]))
-    if inner[0].shape == ():
-        return inner[0]
-    return _transposed(w, _whole(w, node.inputs[0], inner[0]))
-
-
-def is_transpose(node: Node) -> bool:
-    """Return whether a node swaps the last two axes."""
-    if node.op.name != "transpose":
-        return False
-    axes = node.attrs["axes"]
-    return len(axes) > 1 and axes == (*range(len(axes) - 2), len(axes) - 1, len(axes) - 2)
+def _kron(w: Writer, _node: Node, inner: list[Part]) -> Part:
+    left, right = (_in_hadamard(w, part, last=i == 1) for i, part in enumerate(inner))
+    return _infix(w, left, w.style.kron, right, HADAMARD)
 
 
 def _sum(w: Writer, node: Node, inner: list[Part]) -> Part:
@@ -314,9 +230,9 @@ def _sum(w: Writer, node: Node, inner: list[Part]) -> Part:
     nameless = len(named) < len(dims) or any(name.startswith("_") for name in named)
     if node.type.ndim and (nameless or set(named) & set(kept)):
         axes = w.style.literal(f"axis={axes_text(node.attrs['axis'])}")
-        of = inner[0] if inner[0].shape == () else _whole(w, x, inner[0])
+        of = inner[0] if inner[0].shape == () else whole(w, x, inner[0])
         return Part(w.style.call("sum", [of.text, axes]))
-    of = _whole(w, x, inner[0])
+    of = whole(w, x, inner[0])
     if of.diagonal_of is not None:
         return Part(w.style.call("tr", [of.diagonal_of.text]))
     squares = of.square_of
@@ -327,7 +243,7 @@ def _sum(w: Writer, node: Node, inner: list[Part]) -> Part:
         return Part(square, POWER, squares=squares)
     if x.type.ndim == 1 and of.between is not None:
         a, b = of.between
-        return Part(w.style.product([_transposed(w, a).text, w.fit(b, PRODUCT)]), PRODUCT)
+        return Part(w.style.product([transposed(w, a).text, w.fit(b, PRODUCT)]), PRODUCT)
     sign = w.style.total(named if node.type.ndim else [])
     text = w.style.spaced(sign, w.fit(of, HADAMARD))
     return Part(text, PRODUCT, squares=squares, open=True)
@@ -374,7 +290,7 @@ def told_apart(w: Writer, node: Node, inner: list[Part]) -> list[Part] | None:
     rows = [len(s) == 1 or (len(s) == 2 and s[0] == 1) for s in shapes]
     if sum(columns) != 1 or sum(rows) != 1 or any(p.shape == () for p in inner):
         return None
-    return [p if column else _transposed(w, p) for p, column in zip(inner, columns, strict=True)]
+    return [p if column else transposed(w, p) for p, column in zip(inner, columns, strict=True)]
 
 
 def shown_shape(node: Node, inner: list[Part]) -> Shape:
@@ -428,7 +344,7 @@ def _slice(w: Writer, node: Node, inner: list[Part], dropped: Sequence[int] = ()
 
 def _gather(w: Writer, node: Node, inner: list[Part]) -> Part:
     if _is_diagonal(node, node.inputs[0].type.shape):
-        of = _whole(w, node.inputs[0], inner[0])
+        of = whole(w, node.inputs[0], inner[0])
         return Part(w.style.call("diag", [of.text]), diagonal_of=of)
     x, *indices = inner
     before = [w.style.literal(":")] * node.attrs["axis"]
@@ -451,8 +367,13 @@ RULES: dict[str, Callable[[Writer, Node, list[Part]], Part]] = {
     "floor_divide": _floor_divide,
     "place": _place,
     "scatter_add": _scatter_add,
-    "matmul": _matmul,
-    "transpose": _transpose,
+    "matmul": matmul,
+    "inv": inverse,
+    "solve": solve,
+    "kron": _kron,
+    "tril": _triangle,
+    "triu": _triangle,
+    "transpose": transpose,
     "sum": _sum,
     "slice": _slice,
     "gather": _gather,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -116,7 +117,7 @@ def stacks() -> tuple[list[Tensor], list[Tensor]]:
 
 
 BUILDS = [logistic, least_squares, softmax_rows, reductions, embedding, standing_alone]
-BUILDS += [two_layers, attention, stack_of_weights, columns, stacks]
+WIDE = [two_layers, attention, stack_of_weights, columns, stacks]
 
 
 def values(f: Compiled, n: int, seed: int = 0) -> list[Array]:
@@ -161,6 +162,82 @@ class TestAgree:
         f, reference = compiled(build)
         for n in (2 * ROWS, 2 * ROWS + 1, 5 * ROWS - 1, 333):
             agree(f, reference, values(f, n, n))
+
+    @pytest.mark.parametrize("threads", ["2", "3"])
+    @pytest.mark.parametrize("build", WIDE)
+    def test_where_blas_is_needed(
+        self, build: Build, threads: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SYMGRAD_NUM_THREADS", threads)
+        f, reference = compiled(build)
+        for n in (2, 7, 2 * ROWS, 333):
+            agree(f, reference, values(f, n, n))
+        assert program(f).blocks.parts.wide
+
+    @pytest.mark.parametrize("rule", ["sgd", "adam"])
+    @pytest.mark.parametrize("wide", [False, True])
+    def test_training(self, wide: bool, rule: str) -> None:
+        """Parameters, a number among them, are written over once everything is computed."""
+        width = 20 if wide else 1
+        X, y = sg.matrix("X", ("n", 6)), sg.vector("y", "n")
+        V, v = sg.parameter("V", (6, width)), sg.parameter("v", (width,))
+        b = sg.parameter("b", ())
+        model = sg.Model(sg.mean((sg.tanh(X @ V) @ v + b - y) ** 2))
+        rng = np.random.default_rng(0)
+        start = {"V": rng.normal(size=(6, width)), "v": rng.normal(size=width), "b": 0.3}
+        update = getattr(sg.optim, rule)(0.01)
+        trained = [
+            model.compile(update=update, parameters=start, backend=name)
+            for name in ("numba", "numpy")
+        ]
+        for n in (200, 200, 3, 333, 333):
+            given = {"X": rng.normal(size=(n, 6)), "y": rng.normal(size=n)}
+            ours, reference = (step(**given) for step in trained)
+            assert_close(np.asarray(ours), np.asarray(reference), 1e-11)
+        assert trained[0].program.blocks is not None
+        for name in start:
+            a, c = (step.parameters[name] for step in trained)
+            assert_close(np.asarray(a), np.asarray(c), 1e-10)
+
+    def test_blas_has_its_threads_back(self) -> None:
+        """Also when several callers overlap."""
+        f, reference = compiled(two_layers)
+        given = values(f, 300)
+        expected = reference(*given)
+        f(*given)
+        blas = blocks._BLAS.controller
+        before = [library["num_threads"] for library in blas.info()]
+        found: list[Any] = []
+        callers = [threading.Thread(target=lambda: found.append(f(*given))) for _ in range(6)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+        assert [library["num_threads"] for library in blas.info()] == before
+        assert blocks._BLAS.users == 0
+        for results in found:
+            for got, wanted in zip(results, expected, strict=True):
+                assert_close(got, wanted, 1e-12)
+
+    def test_one_core_leaves_products_to_blas(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SYMGRAD_NUM_THREADS", "1")
+        f, reference = compiled(two_layers)
+        given = values(f, 300)
+        for got, wanted in zip(f(*given), reference(*given), strict=True):
+            assert_close(got, wanted, 1e-12)
+        assert program(f).blocks is None
+
+    @pytest.mark.parametrize("wrong", [np.float32, list])
+    def test_arguments_are_bound_before_steps(
+        self, wrong: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(numba, "MOST_STEPS", 0)
+        f, reference = compiled(two_layers)
+        f(*values(f, 1))
+        X, *rest = values(f, 300)
+        given = [X.astype(wrong) if wrong is np.float32 else X.tolist(), *rest]
+        for got, wanted in zip(f(*given), reference(*given), strict=True):
+            assert_close(got, wanted, 1e-12)
 
     @pytest.mark.parametrize("build", [two_layers, attention])
     def test_step_by_step(self, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:

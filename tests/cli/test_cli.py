@@ -403,3 +403,58 @@ def test_as_a_program(folder: Path) -> None:
     assert done.returncode == 0
     assert json.loads(done.stdout)["module"]["files"] == ["model_grad.py"]
     assert done.stderr == "chatter\n"
+
+
+class TestNumerics:
+    MODEL = """
+        x = sg.tensor("x", ("n",))
+        w = sg.parameter("w", init=0.5)
+        model = sg.Model(sg.sum(sg.log(1 + sg.exp(w * x))) + sg.exp(w), data={x: [1.0, 2.0]})
+        """
+
+    def numerics(self, capsys: pytest.CaptureFixture[str], *options: str) -> str:
+        assert run("compile", write(self.MODEL), *options) == 0
+        return capsys.readouterr().out
+
+    def test_stable_forms_and_doubts_are_said(self, capsys: pytest.CaptureFixture[str]) -> None:
+        out = self.numerics(capsys)
+        assert "Stable forms\n  log(1 + exp(x)) → softplus(x): overflows for x > 709.8" in out
+        assert "Numerics to watch\n  exp(x): overflows for x > 709.8" in out
+        assert "softplus" in Path("model_grad.py").read_text(encoding="utf-8")
+
+    def test_report_applies_none(self, capsys: pytest.CaptureFixture[str]) -> None:
+        out = self.numerics(capsys, "--stabilize", "report")
+        assert "Stable forms, not applied\n  log(1 + exp(x)) → softplus(x)" in out
+        assert "softplus" not in Path("model_grad.py").read_text(encoding="utf-8")
+
+    def test_off_says_none(self, capsys: pytest.CaptureFixture[str]) -> None:
+        out = self.numerics(capsys, "--stabilize", "off")
+        assert "Stable forms" not in out
+        assert "Numerics to watch" in out
+
+
+def test_forms_of_formulas(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("model.py").write_text(ONE, encoding="utf-8")
+    assert run("print", "model.py", "--ascii") == 0
+    assert capsys.readouterr().out.isascii()
+    assert run("print", "model.py", "--numpy") == 0
+    space: dict[str, object] = {}
+    exec(capsys.readouterr().out, space)
+    assert "gradients" in space
+
+
+def test_why_a_gradient_is_zero(capsys: pytest.CaptureFixture[str]) -> None:
+    write("""
+        w, v = sg.parameter("w", init=1.0), sg.parameter("v", init=2.0)
+        model = sg.Model(sg.floor(w) + v**2)
+        """)
+    assert run("explain", "model.py", "--why", "w") == 0
+    assert "w (model.py:3) → floor (model.py:4)" in capsys.readouterr().out
+    assert run("explain", "model.py", "--why", "nobody") == 2
+
+
+def test_a_terminal_without_the_signs() -> None:
+    Path("model.py").write_text(ONE, encoding="utf-8")
+    found = python("-m", "symgrad", "print", "model.py", cwd=Path.cwd(), PYTHONIOENCODING="ascii")
+    assert found.returncode == 0, found.stderr
+    assert "dloss/dW = " in found.stdout

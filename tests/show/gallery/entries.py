@@ -1,8 +1,9 @@
 """The gallery: a model, the gradient as its source prints it, in our notation.
 
 Sources: GBC is Goodfellow, Bengio & Courville, Deep Learning (2016); MC is Petersen & Pedersen, The
-Matrix Cookbook (2012), by equation; B is Bishop, Pattern Recognition and Machine Learning (2006);
-S0 to S4 are five lecture decks on back-propagation; C is any table of derivatives.
+Matrix Cookbook (2012), by equation; Giles is Collected matrix derivative results (2008); B is
+Bishop, Pattern Recognition and Machine Learning (2006); S0 to S4 are five lecture decks on
+back-propagation; C is any table of derivatives.
 
 A printed gradient scores if it has the same form, or one that is shorter.
 """
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import symgrad as sg
-from symgrad import nn, special
+from symgrad import linalg, nn, special
 from symgrad.tensor import Tensor
 
 
@@ -89,6 +90,10 @@ def layer(wrt: str, f: Callable[..., Any]) -> Callable[[], tuple[Any, Tensor]]:
         return f(**given), given[wrt]
 
     return build
+
+
+def log_det(x: Any) -> Any:
+    return sg.log(linalg.det(x))
 
 
 def norm2(x: Any) -> Any:
@@ -199,6 +204,30 @@ MATRICES = [
     Entry("C", matrix(lambda X, A, B, a, b: sg.norm(X)), "X / ‖X‖"),
 ]
 
+INVERSES = [
+    Entry("MC 49", matrix(lambda X, A, B, a, b: linalg.det(X)), "det(X) X⁻ᵀ"),
+    Entry("MC 51", matrix(lambda X, A, B, a, b: linalg.det(A @ X @ B)), "det(A X B) X⁻ᵀ"),
+    Entry("MC 55", matrix(lambda X, A, B, a, b: log_det(X.T @ X)), "2 X (Xᵀ X)⁻¹"),
+    Entry("MC 57", matrix(lambda X, A, B, a, b: linalg.slogdet(X).logabsdet), "X⁻ᵀ"),
+    Entry("MC 57", matrix(lambda X, A, B, a, b: log_det(X)), "X⁻ᵀ"),
+    Entry("MC 61", matrix(lambda X, A, B, a, b: a @ linalg.inv(X) @ b), "−X⁻ᵀ a bᵀ X⁻ᵀ"),
+    Entry("MC 61", matrix(lambda X, A, B, a, b: a @ linalg.solve(X, b)), "−X⁻ᵀ a (X⁻¹ b)ᵀ"),
+    Entry("MC 63", matrix(lambda X, A, B, a, b: sg.trace(A @ linalg.inv(X) @ B)),
+          "−X⁻ᵀ Aᵀ Bᵀ X⁻ᵀ"),
+    Entry("MC 64", matrix(lambda X, A, B, a, b: sg.trace(linalg.inv(X + A))),
+          "−(X + A)⁻ᵀ (X + A)⁻ᵀ"),
+    Entry("MC 64", matrix(lambda X, A, B, a, b: sg.trace(linalg.inv(X))), "−X⁻ᵀ X⁻ᵀ"),
+    Entry("Giles 2.2.3", matrix(lambda X, A, B, a, b: sg.sum(A * linalg.inv(X))), "−X⁻ᵀ A X⁻ᵀ"),
+    Entry("Giles 2.2.4", matrix(lambda X, A, B, a, b: linalg.det(X) ** 2), "2 det(X)² X⁻ᵀ"),
+    Entry("Giles 2.3.1", matrix(lambda X, A, B, a, b: sg.sum(B * linalg.solve(A, X))), "A⁻ᵀ B"),
+    Entry("Giles 2.3.1", matrix(lambda X, A, B, a, b: sg.sum(B * linalg.solve(X, A))),
+          "−X⁻ᵀ B (X⁻¹ A)ᵀ"),
+    Entry("Giles 2.3.1", vector(lambda x, a, b, A: a @ linalg.solve(A, x)), "A⁻ᵀ a"),
+    Entry("MC 81", vector(lambda x, a, b, A: x @ linalg.solve(A, x)), "(A⁻¹ + A⁻ᵀ) x"),
+    Entry("B 2.122", matrix(lambda X, A, B, a, b: log_det(X) + a @ linalg.solve(X, a)),
+          "X⁻ᵀ − X⁻ᵀ a (X⁻¹ a)ᵀ"),
+]  # fmt: skip
+
 MODELS = [
     Entry("B 3.13", batch("w", lambda X, y, w, **_: norm2(X @ w - y) / 2), "Xᵀ (X w − y)"),
     Entry("S1", batch("w", lambda X, y, w, **_: sg.mean((X @ w - y) ** 2) / 2), "Xᵀ (X w − y) / n"),
@@ -237,4 +266,4 @@ MODELS = [
         x, a, reduction="sum")), "σ(x) − a"),
 ]  # fmt: skip
 
-ENTRIES = [*CALCULUS, *ACTIVATIONS, *VECTORS, *MATRICES, *MODELS]
+ENTRIES = [*CALCULUS, *ACTIVATIONS, *VECTORS, *MATRICES, *INVERSES, *MODELS]

@@ -12,7 +12,7 @@ import symgrad as sg
 from tests.show.gallery.entries import ENTRIES, Entry
 
 MISSED = {
-    "2^x log(2)",
+    "det(A X B) X⁻ᵀ",
     "1",
     "softmax(z) − e(0)",
 }
@@ -40,7 +40,8 @@ def test_each(entry: Entry) -> None:
 def test_latex_and_mathml_parse(entry: Entry) -> None:
     value, wrt = entry.build()
     gradient = sg.grad(value, wrt)
-    parses(sg.latex(gradient))
+    for line in re.sub(r"\\(begin|end)\{aligned\}", "", sg.latex(gradient)).split(r"\\"):
+        parses(line.replace("&", ""))
     ElementTree.fromstring(sg.mathml(gradient))
 
 

@@ -1,0 +1,58 @@
+"""Memory of large results, used again once the caller has let go of them.
+
+A result is the caller's own, so it is made for each call. Memory fresh from the system costs more
+to touch for the first time than most loops over it: a page fault for every page, or the clearing of
+huge pages. So a program remembers its latest large results, and when nothing else refers to one any
+more (a view of it would), the next call may have its memory.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from symgrad.ir.types import Array, DType
+
+LARGE_RESULT = 1 << 20
+"""From how many bytes on an array's memory is worth remembering."""
+
+
+def _references(arrays: dict[Any, Array], key: Any) -> tuple[Array | None, int]:
+    """Take an array out of ``arrays``; return it, and how many references there are to it."""
+    array = arrays.pop(key, None)
+    return array, sys.getrefcount(array)
+
+
+_UNUSED = _references({0: np.empty(1)}, 0)[1]
+"""The count for an array that nothing else refers to. Interpreters differ in how they count."""
+
+
+class Results:
+    """The latest large results of a program."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[Any, Array] = {}
+        # Where threads run without a common lock, counts are not exact.
+        self.counted = getattr(sys, "_is_gil_enabled", lambda: True)()
+
+    def empty(self, key: Any, shape: tuple[int, ...], dtype: DType) -> Array:
+        """Return an array to be filled and handed out, for the result called ``key``."""
+        # Taking it out leaves nothing to take for a second thread.
+        array, references = _references(self.arrays, key)
+        if array is None or references > _UNUSED or not _is_as_made(array, shape, dtype):
+            array = np.empty(shape, dtype)
+        if self.counted and array.nbytes >= LARGE_RESULT:
+            self.arrays[key] = array
+        return array
+
+
+def _is_as_made(array: Array, shape: tuple[int, ...], dtype: DType) -> bool:
+    """Return whether an array is still what it was; its owner may have changed it."""
+    return (
+        array.shape == shape
+        and array.dtype == dtype
+        and array.flags.c_contiguous
+        and array.flags.writeable
+    )
