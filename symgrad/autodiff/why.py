@@ -31,7 +31,7 @@ def why_disconnected(outputs: Sequence[Node], target: Node) -> str:
     if target not in reachable(outputs):
         return f"the gradient of {goal} with respect to {name} is zero: {name} is never used in it"
     before = _steps_from(outputs, target)
-    lines = [_path_text(_path(before, z)) for z in outputs if z in before]
+    lines = [_path_text(_path(before, z)) for z in outputs if z in before or z is target]
     if lines:
         first = f"the gradient of {goal} with respect to {name} is not zero by its form; it flows:"
         return "\n".join([first, *(f"  {line}" for line in lines)])

@@ -113,11 +113,14 @@ class Blocks:
         ranges = [range(cuts[i], cuts[i + 1], block) for i in range(workers)]
         jobs = [_Job(self, values, counts, made, sizes, starts) for starts in ranges]
         with _BLAS if self.parts.wide else contextlib.nullcontext():
-            for job in jobs[1:]:
-                job.start()
-            jobs[0].run()
-            for job in jobs[1:]:
-                job.join()
+            try:
+                for job in jobs[1:]:
+                    job.start()
+                jobs[0].run()
+            finally:
+                for job in jobs[1:]:
+                    if job.ident is not None:
+                        job.join()
         with np.errstate(all="ignore"):
             totals = [self._joined(i, jobs) for i in range(len(self.reductions))]
         # The kernel has converted the numbers for itself; the reference takes arrays.

@@ -9,6 +9,7 @@ more (a view of it would), the next call may have its memory.
 from __future__ import annotations
 
 import sys
+import weakref
 from typing import Any
 
 import numpy as np
@@ -55,4 +56,6 @@ def _is_as_made(array: Array, shape: tuple[int, ...], dtype: DType) -> bool:
         and array.dtype == dtype
         and array.flags.c_contiguous
         and array.flags.writeable
+        # Somebody may still wait for its end, or find it by it.
+        and weakref.getweakrefcount(array) == 0
     )

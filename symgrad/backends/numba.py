@@ -282,10 +282,12 @@ class NumbaProgram:
             if values[position].shape[0] >= found.least:
                 found.part.compile()
                 if found.part.in_steps:
-                    # Steps check nothing: arguments must be bound first.
+                    # Steps check nothing (nor do they below): arguments must be bound first.
                     raise ValueError
                 results = self._in_blocks(found, values)
                 return results[0] if len(results) == 1 else tuple(results)
+            if self.in_steps:
+                raise ValueError
             return self.whole(*values)
 
         self.fast = fast
@@ -299,13 +301,11 @@ class NumbaProgram:
                 for node, value in zip(self.graph.inputs, values, strict=True)
             )
         )
-        replaced = {
-            self.graph.outputs.index(node): self.graph.inputs.index(x)
-            for x, node in self.updates.items()
-        }
-        for output, given in replaced.items():
-            values[given][...] = results[output]
-        return [result for i, result in enumerate(results) if i not in replaced]
+        for x, node in self.updates.items():
+            values[self.graph.inputs.index(x)][...] = results[self.graph.outputs.index(node)]
+        written = set(self.updates.values())
+        pairs = zip(self.graph.outputs, results, strict=True)
+        return [result for node, result in pairs if node not in written]
 
 
 def _not_compiled(*_values: Any) -> Any:

@@ -60,8 +60,9 @@ class NumpyProgram:
             return results
         for given, result in self.updated:
             arrays[given][...] = results[result]
-        overwriting = {result for _, result in self.updated}
-        return [value for i, value in enumerate(results) if i not in overwriting]
+        written = {self.outputs[result] for _, result in self.updated}
+        pairs = zip(self.outputs, results, strict=True)
+        return [value for slot, value in pairs if slot not in written]
 
 
 def _value(node: Node, inputs: list[Array], sizes: Mapping[str, int]) -> Array:

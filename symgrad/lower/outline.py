@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from symgrad.lower.source import Allocation, Line, Product, Source, function
 
 _WORD = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
-_ASSIGNED = re.compile(r"^\s*([A-Za-z_]\w*) (?:[-+*|]?=) ")
+_ASSIGNED = re.compile(r"^\s*(?:for )?([A-Za-z_]\w*) (?:[-+*|]?=|in) ")
+_LOOP = re.compile(r"[ijkl]|i\d+")
+"""The variables of loops over axes: they mean something in their own step only."""
 _ALIAS = re.compile(r"^(\w+) = (\w+)  # takes its place$")
 _VIEW = re.compile(r"^(\w+) = (\w+)(\.reshape\(|\[).*$")
 
@@ -78,7 +80,8 @@ class _Outliner:
                 body.append(self._resolved(line))
         if not body:
             return
-        made = dict.fromkeys(found[1] for line in body if (found := _ASSIGNED.match(line)))
+        found = [match[1] for line in body if (match := _ASSIGNED.match(line))]
+        made = dict.fromkeys(name for name in found if not _LOOP.fullmatch(name))
         results = [name for name in made if name in later and name not in self.known]
         given: dict[str, str] = {}
         own: dict[str, str] = {}

@@ -272,7 +272,7 @@ LOG_ABS_DET = _logarithm(
     "log_abs_det",
     _log_abs_det,
     "np.linalg.slogdet({0})[1]",
-    "log|det({0})|",
+    "log |det({0})|",
     r"\log\left|\det({0})\right|",
     "The logarithm of the determinant's absolute value; no overflow.",
 )
@@ -280,7 +280,7 @@ LOG_DET = _logarithm(
     "log_det",
     _log_det,
     "log_det({0})",
-    "log(det({0}))",
+    "log det({0})",
     r"\log\det({0})",
     "The logarithm of the determinant, NaN where it is negative; no overflow.",
 )
@@ -293,6 +293,7 @@ SIGN_DET = define(
         kernel="np.linalg.slogdet({0})[0]",
         flops=_cubes(1),
         text="sign(det({0}))",
+        latex=r"\operatorname{{sign}}(\det({0}))",
         why_zero="the sign of a determinant is constant between its jumps",
         samples=_SQUARES,
         summary="The sign of the determinant: -1, 0 or 1.",
@@ -454,7 +455,7 @@ def matrix_power(a: Any, n: int) -> Tensor:
     if n < 0:
         return matrix_power(inv(x), -n)
     if n == 0:
-        _matrix_type(Call(INV, (x.node,), {}))
+        _rows(Call(INV, (x.node,), {}))
         return broadcast_to(eye(x.shape[-1], x.dtype), x.shape)
     found: Tensor | None = None
     while n:

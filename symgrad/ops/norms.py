@@ -10,7 +10,7 @@ from symgrad import errors
 from symgrad.ir.origin import here
 from symgrad.ops.elementwise import absolute, not_equal, sqrt
 from symgrad.ops.reduce import max, min, sum
-from symgrad.ops.shape import axes_of, axis_of, ravel, squeeze
+from symgrad.ops.shape import axes_of, axis_of, squeeze
 from symgrad.tensor import Tensor, as_tensor, implements, promoted
 
 
@@ -38,11 +38,9 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> T
 
 @implements(np.linalg.vector_norm)
 def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Tensor:
-    """Return a norm of vectors, as `numpy.linalg.vector_norm`: over one axis, or all elements."""
+    """Return a norm of vectors over some axes, or all, as `numpy.linalg.vector_norm`."""
     x = as_tensor(x)
-    if axis is None and not keepdims:
-        return _of_vectors(ravel(x), ord, 0, keepdims)
-    return _of_vectors(x, ord, axis_of(axis, x.ndim, "vector_norm"), keepdims)
+    return _of_vectors(x, ord, axes_of(axis, x.ndim, "vector_norm"), keepdims)
 
 
 @implements(np.linalg.matrix_norm)
@@ -52,7 +50,7 @@ def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Tensor:
     return _of_matrices(x, ord, axes_of((-2, -1), x.ndim, "matrix_norm"), keepdims)
 
 
-def _of_vectors(x: Tensor, ord: Any, axis: int, keepdims: bool) -> Tensor:
+def _of_vectors(x: Tensor, ord: Any, axis: Any, keepdims: bool) -> Tensor:
     match ord:
         case 2:
             return _root_of_squares(x, axis, keepdims)

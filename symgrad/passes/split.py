@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node
 from symgrad.ir.size import Dim, Size, names_in, product
+from symgrad.ir.types import FLOAT32
 from symgrad.ir.walk import reachable
 from symgrad.ops.leaves import tensor
 
@@ -109,7 +110,7 @@ def _kinds(graph: Graph, size: Size) -> dict[Node, Kind] | None:
     kinds: dict[Node, Kind] = {}
     for node in graph.nodes:
         kind = _kind(node, size, kinds)
-        if kind is None or not _is_clean(node.type.shape, size, kind):
+        if kind is None or not _is_clean(node, size, kind):
             return None
         kinds[node] = kind
     return kinds
@@ -131,11 +132,20 @@ def _kind(node: Node, size: Size, kinds: Mapping[Node, Kind]) -> Kind | None:
     return _product_kind(node, kinds) if node.op.name == "matmul" else _row_kind(node, size, kinds)
 
 
-def _is_clean(shape: tuple[Dim, ...], size: Size, kind: Kind) -> bool:
-    """Return whether the number of rows occurs in a shape only where it should."""
-    if not isinstance(kind, int):
-        return not names_in(shape) & size.names
-    return shape[kind] == size and not names_in(shape[:kind] + shape[kind + 1 :]) & size.names
+def _is_clean(node: Node, size: Size, kind: Kind) -> bool:
+    """Return whether the number of rows occurs in a node only where it says how many rows it has.
+
+    In a block it is another number: a count of all rows (the op ``size``) is handed to the blocks.
+    """
+    attrs = [] if node.op.name == "size" else node.attrs.values()
+    places = [node.type.shape, *(value for value in attrs if isinstance(value, tuple))]
+    if names_in(tuple(value for value in attrs if not isinstance(value, tuple))) & size.names:
+        return False
+    if isinstance(kind, int):
+        if node.type.shape[kind] != size:
+            return False
+        places = [place[:kind] + place[kind + 1 :] for place in places]
+    return not any(names_in(place) & size.names for place in places)
 
 
 def _is_shared_along(axis: int, x: Node, ndim: int) -> bool:
@@ -144,14 +154,13 @@ def _is_shared_along(axis: int, x: Node, ndim: int) -> bool:
     return own < 0 or x.type.shape[own] == 1
 
 
-def _common(node: Node, kinds: Mapping[Node, Kind]) -> int | None:
-    """Return the axis of the rows where the inputs are broadcast to a node, if there is one."""
-    ndim = node.type.ndim
-    axes = {kind + ndim - x.type.ndim for x in node.inputs if isinstance(kind := kinds[x], int)}
+def _common(inputs: Sequence[Node], ndim: int, kinds: Mapping[Node, Kind]) -> int | None:
+    """Return the axis of the rows where inputs are broadcast to ``ndim`` axes, if there is one."""
+    axes = {kind + ndim - x.type.ndim for x in inputs if isinstance(kind := kinds[x], int)}
     if len(axes) != 1:
         return None
     [axis] = axes
-    shared = [x for x in node.inputs if kinds[x] == _SHARED]
+    shared = [x for x in inputs if kinds[x] == _SHARED]
     return axis if all(_is_shared_along(axis, x, ndim) for x in shared) else None
 
 
@@ -159,11 +168,14 @@ def _row_kind(node: Node, size: Size, kinds: Mapping[Node, Kind]) -> Kind | None
     """Return the kind of a node with at least one input that has rows."""
     name, attrs = node.op.name, node.attrs
     if node.op.elementwise or name == "concatenate":
-        found = _common(node, kinds)
+        found = _common(node.inputs, node.type.ndim, kinds)
         return None if found == attrs.get("axis") else found
     axis = kinds[node.inputs[0]]
     if not isinstance(axis, int):
         return _gathered(node, kinds)
+    if name == "prod" and node.type.dtype == FLOAT32 and axis in attrs["axis"]:
+        # What one block's product overflows to would be all that is left of it.
+        return None
     if name in _JOINED or name == "logsumexp":
         if axis in attrs["axis"]:
             return _PART if name in _JOINED else None
@@ -176,7 +188,10 @@ def _row_kind(node: Node, size: Size, kinds: Mapping[Node, Kind]) -> Kind | None
         case "pick":
             return axis if kinds[node.inputs[1]] == axis else None
         case "scatter_add":
-            return _PART if axis == attrs["axis"] == 0 else None
+            indices = node.inputs[1:]
+            ndim = max(x.type.ndim for x in indices)
+            alike = axis == attrs["axis"] == 0 and _common(indices, ndim, kinds) == 0
+            return _PART if alike else None
         case _:
             return _moved(node, axis, size)
 

@@ -62,10 +62,9 @@ def matmul(w: Writer, node: Node, inner: list[Part]) -> Part:
         factors, negative = positive(inner)
         product = matmul(w, node, factors)
         return w.negated(product) if negative else product
-    if any(part.identity for part in inner):
-        a, b = inner
-        return b if a.identity else a
     a, b = (whole(w, x, part) for x, part in zip(node.inputs, inner, strict=True))
+    if a.identity or b.identity:
+        return b if a.identity else a
     numbers = []
     for part in (a, b):
         number, rest = number_and_rest(w, part)
@@ -85,7 +84,11 @@ def _product_of(w: Writer, node: Node, a: Part, b: Part) -> Part:
         # A vector is a column: x A is Aᵀ x.
         a, b = transposed(w, b), a
     text = w.style.product([w.fit(a, PRODUCT, last=False), w.fit(b, PRODUCT)])
-    of_itself = ranks == [2, 2] and transposed(w, a).text == b.text
+    left, right = node.inputs
+    of_itself = ranks == [2, 2] and (
+        (is_transpose(left) and left.inputs[0] is right)
+        or (is_transpose(right) and right.inputs[0] is left)
+    )
     return Part(text, PRODUCT, open=b.open, symmetric=of_itself)
 
 

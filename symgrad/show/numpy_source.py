@@ -31,12 +31,12 @@ _OPERATORS = {
     "softplus": "np.logaddexp(0, {0})",
     "logistic_loss": "np.maximum({0}, 0) - {0} * {1} + np.log1p(np.exp(-np.abs({0})))",
     "erf": "special.erf({0})", "erfc": "special.erfc({0})",
-    "log_det": "np.log(np.linalg.det({0}))",
+    "log_det": "np.where(np.linalg.slogdet({0})[0] < 0, np.nan, np.linalg.slogdet({0})[1])",
     "stop_gradient": "{0}",
     "half_tril": "np.tril({0}) - {0} * np.eye(*{0}.shape[-2:], dtype={0}.dtype) / 2",
 }  # fmt: skip
 """What is not called as NumPy calls it."""
-_REPEATING = frozenset({"logistic_loss", "half_tril"})
+_REPEATING = frozenset({"logistic_loss", "half_tril", "log_det"})
 """Templates that need an operand more than once."""
 
 
@@ -182,14 +182,11 @@ def _axis(axes: Sequence[int]) -> str:
 def _constant(w: _Writer, node: Node) -> str:
     value = scalar_value(node)
     if value is not None and not node.type.shape:
-        if value != value or value in (float("inf"), float("-inf")):
-            return "np.nan" if value != value else "np.inf" if value > 0 else "-np.inf"
-        number = value.item() if hasattr(value, "item") else value
-        whole = isinstance(number, float) and number.is_integer() and 0 < abs(number) < 1e6
-        return repr(int(number) if whole else number)
+        return _numbers(value.item() if hasattr(value, "item") else value)
     array = node.attrs["value"]
     if value is not None:
-        return f"np.full({w.shape(node.type.shape)}, {value!r}, {_dtype(node.type.dtype)})"
+        number = _numbers(value.item() if hasattr(value, "item") else value)
+        return f"np.full({w.shape(node.type.shape)}, {number}, {_dtype(node.type.dtype)})"
     if array.size > _LARGEST:
         raise errors.UnsupportedError(
             errors.worded(
@@ -198,7 +195,12 @@ def _constant(w: _Writer, node: Node) -> str:
                 fix="declare it as an input",
             )
         )
-    return f"np.array({array.tolist()}, {_dtype(node.type.dtype)})"
+    return f"np.array({_numbers(array.tolist())}, {_dtype(node.type.dtype)})"
+
+
+def _numbers(value: object) -> str:
+    """Return numbers as source."""
+    return re.sub(r"\b(inf|nan)\b", r"np.\1", repr(value))
 
 
 def _size(w: _Writer, node: Node) -> str:
@@ -293,7 +295,7 @@ def _scatter_add(w: _Writer, node: Node, name: str) -> list[str]:
 
 def _pick(w: _Writer, node: Node) -> str:
     x, labels = w.operands(node)
-    return f"np.take_along_axis({x}, ({labels})[..., None], -1)[..., 0]"
+    return f"np.take_along_axis({x}, np.expand_dims({labels}, -1), -1)[..., 0]"
 
 
 def _one_hot(w: _Writer, node: Node) -> str:
@@ -322,8 +324,13 @@ def _triangle(w: _Writer, node: Node) -> str:
 
 def _power(w: _Writer, node: Node) -> str:
     a, b = w.operands(node)
+    exponent = scalar_value(node.inputs[1])
+    if exponent is not None and float(exponent).is_integer() and node.inputs[0].type.is_float:
+        b = str(int(exponent))
     # An array may be a Python number here, whose powers NumPy does not compute.
-    return f"({a}) ** ({b})" if node.inputs[0].type.shape else f"np.power({a}, {b})"
+    if node.inputs[0].type.shape:
+        return f"({a}) ** ({b})"
+    return f"np.{'float_power' if node.type.is_float else 'power'}({a}, {b})"
 
 
 _RULES: dict[str, Callable[[_Writer, Node], str]] = {

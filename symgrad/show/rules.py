@@ -218,8 +218,9 @@ def _triangle(w: Writer, node: Node, inner: list[Part]) -> Part:
 
 
 def _kron(w: Writer, _node: Node, inner: list[Part]) -> Part:
-    left, right = (_in_hadamard(w, part, last=i == 1) for i, part in enumerate(inner))
-    return _infix(w, left, w.style.kron, right, HADAMARD)
+    # Textbooks differ in how strongly ⊗ binds: brackets leave no doubt.
+    left, right = (w.fit(part, POWER) for part in inner)
+    return _infix(w, left, w.style.kron, right, SUM)
 
 
 def _sum(w: Writer, node: Node, inner: list[Part]) -> Part:

@@ -36,6 +36,11 @@ def test_a_gradient_that_is_not_zero() -> None:
     assert "w (" in text and "→ sin (" in text
 
 
+def test_a_tensor_by_itself() -> None:
+    x = sg.scalar("x")
+    assert "is not zero by its form" in sg.why_zero(x, x)
+
+
 def test_what_is_never_used() -> None:
     w, x = sg.scalar("w"), sg.scalar("x")
     assert sg.why_zero(x * 2, w).endswith("w is never used in it")

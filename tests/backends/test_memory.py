@@ -71,6 +71,17 @@ class TestResults:
         fresh = results.empty("a", (N,), FLOAT64)
         assert (fresh.shape, fresh.dtype, fresh.flags.writeable) == ((N,), FLOAT64, True)
 
+    def test_what_is_watched(self) -> None:
+        """Somebody may find it by a weak reference, or wait for its end."""
+        results = Results()
+        cache: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+        array = results.empty("a", (N,), FLOAT64)
+        cache["a"], before = array, address(array)
+        del array
+        other = results.empty("a", (N,), FLOAT64)
+        assert "a" not in cache or address(cache["a"]) != address(other)
+        del before
+
     def test_small_ones_are_not_kept(self) -> None:
         results = Results()
         results.empty("a", (10,), FLOAT64)

@@ -263,6 +263,24 @@ def test_norms_under_other_names() -> None:
         assert_close(got, np.asarray(wanted), 1e-12)
 
 
+@pytest.mark.parametrize("axis", [None, 1, (0, 2)])
+@pytest.mark.parametrize("order", [1, 2, np.inf, 3])
+def test_norms_of_vectors_over_axes(axis: Any, order: Any) -> None:
+    x, given = sg.tensor("x", (2, 3, 4)), np.random.default_rng(0).normal(size=(2, 3, 4))
+    for keepdims in (False, True):
+        found = sg.compile(x, linalg.vector_norm(x, axis=axis, ord=order, keepdims=keepdims))(given)
+        wanted = np.linalg.vector_norm(given, axis=axis, ord=order, keepdims=keepdims)
+        assert np.shape(found) == np.shape(wanted)
+        assert_close(np.asarray(found), np.asarray(wanted), 1e-12)
+
+
+def test_a_power_of_zero_of_whole_numbers() -> None:
+    K = sg.tensor("K", (2, 2), "int64")
+    found = sg.compile(K, linalg.matrix_power(K, 0))(np.array([[1, 2], [3, 4]]))
+    assert found.dtype == np.int64
+    np.testing.assert_array_equal(found, np.eye(2))
+
+
 def test_norms_that_are_not_there() -> None:
     with pytest.raises(errors.UnsupportedError, match="order 'nuc' of <Tensor M"):
         linalg.norm(sg.matrix("M", (2, 2)), "nuc")

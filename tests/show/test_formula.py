@@ -418,3 +418,30 @@ def test_constant_arrays_are_explained() -> None:
     assert sg.pretty(sg.grad(sg.sum(A * table), A)) == (
         "∂f/∂A = C₁\n  where  C₁ = constant float64[3, 3]"
     )
+
+
+class TestMatrices:
+    def test_a_gram_matrix_is_its_own_transpose(self) -> None:
+        X, Y, B = (sg.matrix(name, ("n", "n")) for name in "XYB")
+        assert sg.pretty(sg.linalg.solve((X.T @ X).T, B)) == "(Xᵀ X)⁻¹ B"
+        assert sg.pretty(sg.linalg.inv(X.T @ Y).T @ B) == "(Xᵀ Y)⁻ᵀ B"
+
+    def test_an_identity_in_another_shape_is_none(self) -> None:
+        x = sg.vector("x", 4)
+        assert sg.pretty(sg.eye(2).reshape(1, 4) @ x) != "x"
+        assert sg.pretty(sg.eye(4) @ x) == "x"
+
+    def test_logarithms_of_determinants_are_bracketed(self) -> None:
+        A = sg.matrix("A", ("n", "n"))
+        sign, size = sg.linalg.slogdet(A)
+        assert sg.pretty(size**2) == "(log |det(A)|)²"
+        assert sg.pretty(sg.log(sg.linalg.det(A)) ** 2) == "(log det(A))²"
+        assert "det" in sg.latex(sign)
+        assert r"\right|^" not in sg.latex(size**2).replace(" ", "")
+
+    def test_kronecker_products_are_bracketed(self) -> None:
+        A, B, C = (sg.matrix(name, (2, 2)) for name in "ABC")
+        K = sg.matrix("K", (4, 4))
+        assert sg.pretty(sg.kron(A * B, C)) == "(A ⊙ B) ⊗ C"
+        assert sg.pretty(K * sg.kron(A, B)) == "K ⊙ (A ⊗ B)"
+        assert sg.pretty(sg.kron(A, B) @ K) == "(A ⊗ B) K"

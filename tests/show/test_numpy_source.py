@@ -86,6 +86,39 @@ def test_it_reads_like_what_a_person_writes() -> None:
     )
 
 
+def agrees(y: Any, *given: Any) -> None:
+    inputs = [Tensor(x) for x in graph_of([y]).inputs]
+    found = function(sg.numpy_source(y))(*given)
+    expected = sg.compile(inputs, y, backend="numpy")(*given)
+    assert_close(np.asarray(found, expected.dtype), np.asarray(expected), 1e-12)
+
+
+def test_numbers_keep_their_type() -> None:
+    x, given = sg.vector("x", "n"), np.linspace(-1, 1, 70_000)
+    agrees(np.where(x > 0, 1.0, 2.0) ** -1.0, given)
+    n = np.sum(sg.ones(x.shape))
+    agrees(np.sum(x**2) / n**4, given)
+    agrees(np.sum(x**2) * n**-2.0, given)
+    u = sg.scalar("u")
+    agrees(u**-2.0, 3)
+
+
+def test_what_is_not_finite() -> None:
+    x = sg.vector("x", 3)
+    agrees(x + sg.constant([0.0, -np.inf, np.nan]), np.ones(3))
+    agrees(np.maximum(x, -np.inf), np.ones(3))
+
+
+def test_a_label_that_is_a_number() -> None:
+    z = sg.vector("z", 3)
+    agrees(sg.nn.cross_entropy(z, 2), np.array([0.1, 0.2, 0.3]))
+
+
+def test_stable_forms_stay_stable() -> None:
+    A = sg.matrix("A", ("n", "n"))
+    agrees(sg.log(sg.linalg.det(A)), 10.0 * np.eye(400))
+
+
 def test_what_numpy_cannot_say() -> None:
     x = sg.vector("x", 3)
     with pytest.raises(errors.UnsupportedError, match="prod_others: NumPy has no expression"):
