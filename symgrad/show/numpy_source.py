@@ -36,6 +36,8 @@ _OPERATORS = {
     "half_tril": "np.tril({0}) - {0} * np.eye(*{0}.shape[-2:], dtype={0}.dtype) / 2",
 }  # fmt: skip
 """What is not called as NumPy calls it."""
+_ARITHMETIC = frozenset({"add", "subtract", "multiply", "divide"})
+_NUMBERS = frozenset({"constant", "size", "broadcast_to", "expand_dims"})
 _REPEATING = frozenset({"logistic_loss", "half_tril", "log_det"})
 """Templates that need an operand more than once."""
 
@@ -143,6 +145,11 @@ class _Writer:
         if rule is not None:
             return rule(self, node)
         template = _OPERATORS.get(name) or node.op.kernel
+        if name in _ARITHMETIC and any(x.op.name not in _NUMBERS for x in node.inputs):
+            # Beside a value of floats, a whole number may be written as one.
+            inner = [
+                re.sub(r"(-?[1-9]\d{0,5})\.0", r"\1", t) if _is_number(t) else t for t in inner
+            ]
         if template:
             return re.sub(r"\{(\d)\}", lambda m: f"({inner[int(m[1])]})", template)
         if name in _numpy_names():
@@ -161,6 +168,10 @@ def _numpy_names() -> frozenset[str]:
     import numpy as np
 
     return frozenset(dir(np))
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"-?\d+\.0", text) is not None
 
 
 def _tidy(text: str) -> str:
