@@ -294,6 +294,17 @@ def told_apart(w: Writer, node: Node, inner: list[Part]) -> list[Part] | None:
     return [p if column else transposed(w, p) for p, column in zip(inner, columns, strict=True)]
 
 
+def columns_shown(w: Writer, node: Node, inner: list[Part], i: int) -> Part:
+    """Return an operand; a column beside a square matrix as v 1ᵀ, for v would read as a row."""
+    part, x = inner[i], node.inputs[i]
+    square = any(p.shape is not None and p.shape == (*x.type.shape[:1],) * 2 for p in inner)
+    if x.type.ndim != 2 or x.type.shape[1] != 1 or part.shape != x.type.shape[:1] or not square:
+        return part
+    factors = [w.fit(part, PRODUCT, last=False), w.style.transpose(w.style.number(1))]
+    text = w.style.product(factors)
+    return Part(text, PRODUCT, part.weight + 1, part.depth, shape=node.type.shape)
+
+
 def shown_shape(node: Node, inner: list[Part]) -> Shape:
     """Return the shape that an op on elements has as it is written, without hidden axes."""
     found: list[Dim] = []

@@ -11,6 +11,7 @@ from symgrad.show.rules import (
     RULES,
     SILENT,
     axes_text,
+    columns_shown,
     known_number,
     shown_shape,
     told_apart,
@@ -49,6 +50,8 @@ class Writer:
         apart = told_apart(self, node, inner) if node.op.elementwise else None
         if apart is not None and node.op.name != "multiply":
             inner = apart
+        elif apart is None and node.op.elementwise:
+            inner = [columns_shown(self, node, inner, i) for i in range(len(inner))]
         part = rule(self, node, inner) if rule else self.by_template(node, inner)
         if node.op.name in SILENT:
             return part

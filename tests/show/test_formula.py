@@ -359,7 +359,8 @@ ones = sg.ones(3)
         # Axes that do not show are no reason to take two values for one.
         (v[:, None] + v[None, :], "v + vᵀ"),
         (v[None, :] * u[:, None], "u vᵀ"),
-        (A / v[:, None] / v[None, :], "A / v / v"),
+        (A / v[:, None] / v[None, :], "A / (v 1ᵀ) / v"),
+        (A * v[:, None] + v, "A ⊙ (v 1ᵀ) + v"),
         # A number that stands for an array is told apart where it matters.
         (A @ ones, "A ones(3)"),
         (sg.broadcast_to(s, (3, 3)) @ v, "s ones(3, 3) v"),
