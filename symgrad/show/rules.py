@@ -297,12 +297,39 @@ def told_apart(w: Writer, node: Node, inner: list[Part]) -> list[Part] | None:
 def columns_shown(w: Writer, node: Node, inner: list[Part], i: int) -> Part:
     """Return an operand; a column beside a square matrix as v 1ᵀ, for v would read as a row."""
     part, x = inner[i], node.inputs[i]
+    if node.type.ndim > 2:
+        return _with_axes(w, node, inner, i)
     square = any(p.shape is not None and p.shape == (*x.type.shape[:1],) * 2 for p in inner)
     if x.type.ndim != 2 or x.type.shape[1] != 1 or part.shape != x.type.shape[:1] or not square:
         return part
     factors = [w.fit(part, PRODUCT, last=False), w.style.transpose(w.style.number(1))]
     text = w.style.product(factors)
     return Part(text, PRODUCT, part.weight + 1, part.depth, shape=node.type.shape)
+
+
+def _with_axes(w: Writer, node: Node, inner: list[Part], i: int) -> Part:
+    """Return an operand with its new axes, where what is shown has fewer axes than the result.
+
+    X[:, None] − X[None] would read as X − X.
+    """
+    part, x = inner[i], node.inputs[i]
+    shapes = [p.shape for p in inner if p.shape != ()]
+    few = all(shape is not None and len(shape) < node.type.ndim for shape in shapes)
+    if not few or len(shapes) < 2 or part.shape in ((), x.type.shape):
+        return part
+    keys, rest = [], list(part.shape or ())
+    for dim in x.type.shape:
+        if rest and dim == rest[0]:
+            keys.append(":")
+            rest.pop(0)
+        elif dim == 1:
+            keys.append("None")
+    if rest or len(keys) != x.type.ndim:
+        return part
+    while keys[-1] == ":":
+        keys.pop()
+    text = w.style.index(w.fit(part, ATOM), [w.style.literal(key) for key in keys])
+    return Part(text, ATOM, part.weight + 1, part.depth, shape=x.type.shape)
 
 
 def shown_shape(node: Node, inner: list[Part]) -> Shape:

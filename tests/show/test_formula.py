@@ -361,6 +361,7 @@ ones = sg.ones(3)
         (v[None, :] * u[:, None], "u vᵀ"),
         (A / v[:, None] / v[None, :], "A / (v 1ᵀ) / v"),
         (A * v[:, None] + v, "A ⊙ (v 1ᵀ) + v"),
+        (sg.sum((A[:, None] - A[None]) ** 2), "Σ (A[:, None] − A)²"),
         # A number that stands for an array is told apart where it matters.
         (A @ ones, "A ones(3)"),
         (sg.broadcast_to(s, (3, 3)) @ v, "s ones(3, 3) v"),
