@@ -16,7 +16,6 @@ from symgrad.derivatives import grad, hessian, hvp, jacobian, jvp, vjp, why_zero
 from symgrad.ir.graph import Graph
 from symgrad.ir.text import graph_text, parse_graph
 from symgrad.model import Model
-from symgrad.notebook import graph_svg
 from symgrad.ops import linalg, nn, special
 from symgrad.ops.contract import diagonal, dot, inner, matmul, outer, trace, vdot
 from symgrad.ops.elementwise import (
@@ -110,13 +109,13 @@ from symgrad.ops.shape import (
 )
 from symgrad.ops.triangle import diag, eye, tril, triu
 from symgrad.passes.pipeline import optimize
-from symgrad.pretty import latex, mathml, numpy_source, pretty
+from symgrad.pretty import latex, mathml, numpy_source, pretty, svg
 from symgrad.tensor import Printers, Tensor, constant
 from symgrad.tracing import value_and_grad
 
 abs = absolute
 Printers.pretty, Printers.latex = staticmethod(pretty), staticmethod(latex)
-Graph.draw = staticmethod(graph_svg)
+Graph.draw = staticmethod(svg)
 __version__ = "0.1.0"
 
 __all__ = [

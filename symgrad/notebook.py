@@ -1,4 +1,4 @@
-"""What notebooks show: a compiled function as a summary that unfolds, a graph as a picture."""
+"""What notebooks show of a compiled function: a summary that unfolds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from symgrad.pretty import mathml
 
 if TYPE_CHECKING:
     from symgrad.compile import Compiled
-    from symgrad.ir.graph import Graph
 
 _LARGEST = 1500
 """Graphs of more nodes are shown without their formulas and kernels: a cell shall not hang."""
@@ -48,13 +47,6 @@ def compiled_html(function: Compiled) -> str:
         _folded("Source", f"<pre>{escape(function.source)}</pre>"),
     ]
     return f"<div>{''.join(parts)}</div>"
-
-
-def graph_svg(graph: Graph) -> str:
-    """Return the picture of a graph."""
-    from symgrad.show.picture import svg
-
-    return svg(graph)
 
 
 def _folded(title: str, text: str) -> str:

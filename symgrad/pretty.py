@@ -68,6 +68,13 @@ def numpy_source(value: Printable, *, name: str = "function") -> str:
     return numpy_text(_optimised(value), name)
 
 
+def svg(graph: Graph) -> str:
+    """Return the picture of a graph, as it stands."""
+    from symgrad.show import picture
+
+    return picture.svg(graph)
+
+
 def _optimised(value: Printable) -> Graph:
     if isinstance(value, Graph):
         graph = value

@@ -66,22 +66,24 @@ class Blocks:
         self.reductions = parts.part.outputs[len(self.results) :]
         rows = [n for n in (*graph.inputs, *self.results) if self._has_rows(n)]
         width = sum(_row_bytes(node) for node in rows)
-        self.block = max(64, _BLOCK // width // 64 * 64)
-        self.least = max(LARGE // width, 2 * self.block)
+        self.block: int | None = None
+        """Rows of a block; None for one block for each core."""
+        if parts.wide:
+            self.least = self._enough(sizes)
+        else:
+            self.block = max(64, _BLOCK // width // 64 * 64)
+            self.least = max(LARGE // width, 2 * self.block)
         self.large = Results()
         self.spare: dict[tuple[tuple[str, int], ...], list[list[Array]]] = {}
-        if parts.wide:
-            self._for_blas(sizes)
 
-    def _for_blas(self, sizes: Mapping[str, int]) -> None:
-        """Choose blocks for a program with products; ``sizes`` tell what one row takes."""
+    def _enough(self, sizes: Mapping[str, int]) -> int:
+        """Return how many rows of a program with products are enough; ``sizes`` are the others."""
         counted = {**sizes, self.parts.size: 1}
         each: Any = evaluate(total_cost(self.parts.part.nodes).flops, counted)
         shared = [n for n in self.graph.inputs if not self._has_rows(n)]
         shapes: list[Any] = [evaluate(n.type.shape, counted) for n in (*shared, *self.reductions)]
-        read = sum(math.prod(shape) for shape in shapes)
-        self.block = 0
-        self.least = max(2, -(-max(MUCH, _MUCH_EACH * read) // max(each, 1)))
+        read = int(sum(math.prod(shape) for shape in shapes))
+        return max(2, -(-max(MUCH, _MUCH_EACH * read) // max(int(each), 1)))
 
     def _has_rows(self, node: Node) -> bool:
         shape = node.type.shape

@@ -279,16 +279,16 @@ class NumbaProgram:
         position = found.with_rows.index(True)
 
         def fast(*values: Any) -> Any:
-            if values[position].shape[0] >= found.least:
-                found.part.compile()
-                if found.part.in_steps:
-                    # Steps check nothing (nor do they below): arguments must be bound first.
-                    raise ValueError
-                results = self._in_blocks(found, values)
-                return results[0] if len(results) == 1 else tuple(results)
-            if self.in_steps:
+            many = values[position].shape[0] >= found.least
+            program = found.part if many else self
+            program.compile()
+            if program.in_steps:
+                # Steps check nothing: arguments must be bound first.
                 raise ValueError
-            return self.whole(*values)
+            if not many:
+                return self.whole(*values)
+            results = self._in_blocks(found, values)
+            return results[0] if len(results) == 1 else tuple(results)
 
         self.fast = fast
 

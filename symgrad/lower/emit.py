@@ -352,16 +352,17 @@ class _Emitter:
 
     def _add(self, scope: Scope, node: Node, total: str, text: str) -> None:
         """Add the innermost statement of a reduction."""
+        space = node.inputs[0].type.shape
+        innermost = depth_of(identity(space))
         if node.op.name != "sum" or not node.type.is_float:
-            scope.add(depth_of(identity(node.inputs[0].type.shape)), updated(node, total, text))
+            scope.add(innermost, updated(node, total, text))
             return
-        if accumulator(node) != node.type.dtype and any(d != 1 for d in node.inputs[0].type.shape):
+        if accumulator(node) != node.type.dtype and any(dim != 1 for dim in space):
             # A loop with float64 in it has half the lanes, for float32 numbers too.
             part = self.names.temporary()
             scope.parts[part] = total
             total = part
-        plus = f"{total} = {self.elements.use('plus')}({total}, {text})"
-        scope.add(depth_of(identity(node.inputs[0].type.shape)), plus)
+        scope.add(innermost, f"{total} = {self.elements.use('plus')}({total}, {text})")
 
     def _ordered_reduction(self, node: Node) -> None:
         """Find a position along one axis: the loops over the other axes come first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from symgrad.ir.node import Node
@@ -104,30 +104,38 @@ class Scope:
         level = 0
         closing: list[list[str]] = []
         for depth in range(1, deepest + 1):
-            after = []
-            dim = space[depth - 1]
-            if dim != 1:
-                name, count = loop(depth - 1)
-                parts = self.parts if depth == innermost else {}
-                blocked = bool(parts) and not (isinstance(dim, int) and dim <= SHORT)
-                block, step = (fresh("block"), fresh("step")) if blocked else ("", "")
-                if blocked:
-                    rounds = f"({count} + {SHORT - 1}) // {SHORT}"
-                    out.append(f"{INDENT * level}for {block} in range({rounds}):")
-                    level += 1
-                    count = f"min({SHORT}, {count} - {SHORT} * {block})"
-                out += [f"{INDENT * level}{part} = np.float32(0.0)" for part in parts]
-                after = [f"{INDENT * level}{total} += {part}" for part, total in parts.items()]
-                out.append(f"{INDENT * level}for {step or name} in range({count}):")
-                level += 1
-                if blocked:
-                    out.append(f"{INDENT * level}{name} = {SHORT} * {block} + {step}")
+            parts = self.parts if depth == innermost else {}
+            if space[depth - 1] != 1:
+                heads = _heads(*loop(depth - 1), space[depth - 1], parts, fresh)
+                out += [INDENT * (level + more) + line for more, line in heads]
+                level += sum(line.endswith(":") for _, line in heads)
+            after = [f"{INDENT * (level - 1)}{total} += {part}" for part, total in parts.items()]
             inside = [INDENT * level + s.line for s in self.after.get(depth, ())]
             closing.append(inside + after)
             out += [INDENT * level + statement.line for statement in bodies.get(depth, ())]
         for lines in reversed(closing):
             out += lines
         return out + [statement.line for statement in self.after.get(0, ())]
+
+
+def _heads(
+    name: str, count: str, dim: Dim, parts: Collection[str], fresh: Callable[[str], str]
+) -> list[tuple[int, str]]:
+    """Return the lines that open a loop, each with how deep it stands.
+
+    Sums in ``parts`` start from 0 before it. Where it may be long, it is cut into blocks, and they
+    start again with each of them.
+    """
+    starts = [f"{part} = np.float32(0.0)" for part in parts]
+    if not parts or (isinstance(dim, int) and dim <= SHORT):
+        return [*((0, line) for line in starts), (0, f"for {name} in range({count}):")]
+    block, step = fresh("block"), fresh("step")
+    return [
+        (0, f"for {block} in range(({count} + {SHORT - 1}) // {SHORT}):"),
+        *((1, line) for line in starts),
+        (1, f"for {step} in range(min({SHORT}, {count} - {SHORT} * {block})):"),
+        (2, f"{name} = {SHORT} * {block} + {step}"),
+    ]
 
 
 def _merge(

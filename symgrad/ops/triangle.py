@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,28 +38,26 @@ def _triangle(op: Op, x: Any, k: int) -> Tensor:
     return Tensor(apply(op, (as_tensor(x).node,), {"k": k}))
 
 
-TRIL: Op = define(
-    Op(
-        "tril",
-        _matrices,
-        lambda x, k: np.tril(x, k),
-        bprop=(lambda g, y, x, k: _triangle(TRIL, g, k),),
-        linear="each",
-        samples=fixed(*(Case((x,), {"k": k}) for x in _CASES for k in (0, -1, 1))),
-        summary="The elements on and below the k-th diagonal; zero elsewhere.",
+def _defined(name: str, reference: Callable[..., Array], side: str) -> Op:
+    def bprop(g: Tensor, y: Tensor, x: Tensor, k: int) -> Tensor:
+        return Tensor(apply(op, (g.node,), {"k": k}))
+
+    op = define(
+        Op(
+            name,
+            _matrices,
+            reference,
+            bprop=(bprop,),
+            linear="each",
+            samples=fixed(*(Case((x,), {"k": k}) for x in _CASES for k in (0, -1, 1))),
+            summary=f"The elements on and {side} the k-th diagonal; zero elsewhere.",
+        )
     )
-)
-TRIU: Op = define(
-    Op(
-        "triu",
-        _matrices,
-        lambda x, k: np.triu(x, k),
-        bprop=(lambda g, y, x, k: _triangle(TRIU, g, k),),
-        linear="each",
-        samples=fixed(*(Case((x,), {"k": k}) for x in _CASES for k in (0, -1, 1))),
-        summary="The elements on and above the k-th diagonal; zero elsewhere.",
-    )
-)
+    return op
+
+
+TRIL = _defined("tril", lambda x, k: np.tril(x, k), "below")
+TRIU = _defined("triu", lambda x, k: np.triu(x, k), "above")
 
 
 @implements(np.tril)

@@ -170,16 +170,12 @@ def _offsets(x: Tensor) -> tuple[Tensor, Tensor]:
     return expand_dims(arange(x.shape[-2]), 1), arange(x.shape[-1])
 
 
-def _tril(node: Node) -> Tensor:
+def _triangle(node: Node) -> Tensor:
     x = Tensor(node.inputs[0])
     rows, columns = _offsets(x)
-    return ew.where(columns <= rows + node.attrs["k"], x, constant(0, x.dtype))
-
-
-def _triu(node: Node) -> Tensor:
-    x = Tensor(node.inputs[0])
-    rows, columns = _offsets(x)
-    return ew.where(columns >= rows + node.attrs["k"], x, constant(0, x.dtype))
+    diagonal = rows + node.attrs["k"]
+    inside = columns <= diagonal if node.op.name == "tril" else columns >= diagonal
+    return ew.where(inside, x, constant(0, x.dtype))
 
 
 def _half_tril(node: Node) -> Tensor:
@@ -209,8 +205,8 @@ _RULES: dict[str, Callable[[Node], Tensor | None]] = {
     "logsumexp": _logsumexp,
     "power": _power,
     "sum": _sum,
-    "tril": _tril,
-    "triu": _triu,
+    "tril": _triangle,
+    "triu": _triangle,
     "half_tril": _half_tril,
     "kron": _kron,
     "prod_others": _prod_others,

@@ -16,7 +16,7 @@ from symgrad.passes.cse import cse
 from symgrad.passes.simplify import simplify
 from symgrad.passes.stabilize import stabilize
 
-_MATTERS = {
+MATTERS = {
     "log(1 + exp(x)) -> softplus(x)": "overflows for x > {over}, is 0 for x < -{lost}",
     "log1p(exp(x)) -> softplus(x)": "overflows for x > {over}",
     "log(1 + x) -> log1p(x)": "loses digits for |x| < 1, all of them for |x| < {eps}",
@@ -32,6 +32,10 @@ _MATTERS = {
     "log(sum(exp(x))) -> logsumexp(x)": "overflows for x > {over}, is -inf for x < -{under}",
     "exp(x) / sum(exp(x)) -> softmax(x)": "is NaN for x > {over}, and where all x < -{under}",
     "sqrt(sum(x ** 2)) ** 2 -> sum(x ** 2)": "has no gradient at 0",
+    "(a sqrt(sum(x ** 2))) ** 2 -> a ** 2 sum(x ** 2)": "has no gradient at x = 0",
+    "y * (-softplus(-z)) + (1 - y) * (-softplus(z)) -> -logistic_loss(z, y)": (
+        "takes two logarithms where one does"
+    ),
     "log(det(A)) -> log_det(A)": "overflows for det(A) > {largest}",
     "log(|det(A)|) -> log_abs_det(A)": "overflows for |det(A)| > {largest}",
 }
@@ -66,8 +70,8 @@ def stabilized(outputs: Sequence[Node]) -> list[Numeric]:
     for entry in _stable(outputs).ledger:
         if entry.stage == "stabilize" and entry.action != NODES_REMOVED:
             what, _, instead = entry.action.partition(" -> ")
-            words = _MATTERS.get(entry.action, "loses digits")
-            found.append(Numeric(what, instead, words.format(**limits), entry.places))
+            words = MATTERS[entry.action].format(**limits)
+            found.append(Numeric(what, instead, words, entry.places))
     return found
 
 

@@ -32,7 +32,7 @@ def _spelled(text: str) -> str:
 
 
 def _plain(letter: str) -> str:
-    return letter if letter.isascii() else "?"
+    return letter.encode("ascii", "backslashreplace").decode()
 
 
 def replace_unencodable() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from symgrad.ir.node import Node
 from symgrad.ir.size import shape_text
 from symgrad.show.part import ATOM, POWER, PRODUCT, Part
-from symgrad.show.product import juxtaposed, number_and_rest, positive
+from symgrad.show.product import juxtaposed, number_and_rest, sign_in_front
 
 if TYPE_CHECKING:
     from symgrad.show.writer import Writer
@@ -44,10 +44,9 @@ def inverse(w: Writer, node: Node, inner: list[Part]) -> Part:
 
 def solve(w: Writer, node: Node, inner: list[Part]) -> Part:
     """Return A⁻¹ b."""
-    if any(part.opposite for part in inner):
-        factors, negative = positive(inner)
-        product = solve(w, node, factors)
-        return w.negated(product) if negative else product
+    signed = sign_in_front(w, inner, lambda factors: solve(w, node, factors))
+    if signed is not None:
+        return signed
     a, b = (whole(w, x, part) for x, part in zip(node.inputs, inner, strict=True))
     inverse = inverted(w, a)
     if b.identity:
@@ -58,10 +57,9 @@ def solve(w: Writer, node: Node, inner: list[Part]) -> Part:
 
 def matmul(w: Writer, node: Node, inner: list[Part]) -> Part:
     """Return the product of two operands."""
-    if any(part.opposite for part in inner):
-        factors, negative = positive(inner)
-        product = matmul(w, node, factors)
-        return w.negated(product) if negative else product
+    signed = sign_in_front(w, inner, lambda factors: matmul(w, node, factors))
+    if signed is not None:
+        return signed
     a, b = (whole(w, x, part) for x, part in zip(node.inputs, inner, strict=True))
     if a.identity or b.identity:
         return b if a.identity else a

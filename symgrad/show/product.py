@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,18 @@ def positive(inner: list[Part]) -> tuple[list[Part], bool]:
         if negative and part.turned is not None:
             found[i], negative = part.turned, False
     return found, negative
+
+
+def sign_in_front(w: Writer, inner: list[Part], write: Callable[[list[Part]], Part]) -> Part | None:
+    """Return what ``write`` makes of factors without their minus signs, with one in front.
+
+    None if there are no signs.
+    """
+    if not any(part.opposite for part in inner):
+        return None
+    factors, negative = positive(inner)
+    found = write(factors)
+    return w.negated(found) if negative else found
 
 
 def _gathered(w: Writer, factors: list[Factor]) -> list[Factor]:

@@ -13,7 +13,7 @@ from symgrad.ir.node import Node, scalar_value
 from symgrad.ir.size import Dim, Shape, Size
 from symgrad.show.matrices import inverse, matmul, solve, transpose, transposed, whole
 from symgrad.show.part import ATOM, HADAMARD, POWER, PRODUCT, QUOTIENT, SUM, Part
-from symgrad.show.product import juxtaposed, positive, quotient
+from symgrad.show.product import juxtaposed, quotient, sign_in_front
 
 if TYPE_CHECKING:
     from symgrad.show.writer import Writer
@@ -122,10 +122,9 @@ def _negative(w: Writer, _node: Node, inner: list[Part]) -> Part:
 
 
 def _multiply(w: Writer, node: Node, inner: list[Part]) -> Part:
-    if any(part.opposite for part in inner):
-        factors, negative = positive(inner)
-        product = _multiply(w, node, factors)
-        return w.negated(product) if negative else product
+    signed = sign_in_front(w, inner, lambda factors: _multiply(w, node, factors))
+    if signed is not None:
+        return signed
     a, b = node.inputs
     left, right = inner
     apart = told_apart(w, node, inner)
@@ -158,11 +157,10 @@ def _in_hadamard(w: Writer, part: Part, last: bool = True) -> str:
 
 
 def _divide(w: Writer, node: Node, inner: list[Part]) -> Part:
+    signed = sign_in_front(w, inner, lambda parts: _divide(w, node, parts))
+    if signed is not None:
+        return signed
     a, b = inner
-    if a.opposite is not None or b.opposite is not None:
-        parts, negative = positive(inner)
-        found = _divide(w, node, parts)
-        return w.negated(found) if negative else found
     top = node.inputs[0]
     if a.quotient is not None and top.op.name == "divide" and top not in w.deltas:
         numerator, first = a.quotient

@@ -76,11 +76,10 @@ class TestResults:
         results = Results()
         cache: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
         array = results.empty("a", (N,), FLOAT64)
-        cache["a"], before = array, address(array)
+        cache["a"] = array
         del array
         other = results.empty("a", (N,), FLOAT64)
         assert "a" not in cache or address(cache["a"]) != address(other)
-        del before
 
     def test_small_ones_are_not_kept(self) -> None:
         results = Results()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +11,9 @@ import numpy as np
 import pytest
 
 import symgrad as sg
-from symgrad.passes.numerics import lint, stabilized
+from symgrad.passes import stabilize
+from symgrad.passes.numerics import MATTERS, lint, stabilized
+from symgrad.passes.stabilize import RULES
 
 Build = Callable[[Any], Any]
 
@@ -38,6 +42,13 @@ def test_stable_forms_are_named_with_where_they_matter(
     assert str(found).startswith(f"{rewrite}: ")
     assert matters in found.matters
     assert "test_numerics.py:" in str(found)
+
+
+def test_every_rewrite_says_where_it_matters() -> None:
+    assert {rule.text for rule in RULES} <= MATTERS.keys()
+    texts = re.findall(r'"([^"\n]* -> [^"\n]*)"', inspect.getsource(stabilize))
+    assert len(texts) >= 8
+    assert set(texts) <= MATTERS.keys()
 
 
 def test_the_range_is_that_of_the_dtype() -> None:
