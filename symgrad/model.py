@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from symgrad import errors
-from symgrad.backends import program_for
+from symgrad.backends import Program, program_for
 from symgrad.bind import Signature, as_declared, named_in_order, read_sizes
 from symgrad.compile import Compiled, compile
 from symgrad.derivatives import grad
@@ -223,7 +222,6 @@ class Training:
         parameters: The arrays that are trained, by name. They stay the same arrays; write into
             them (``train.parameters["W"][:] = ...``) to change them by hand.
         state: What the update rule keeps: for each of its slots, arrays by parameter.
-        steps: How many steps were made.
         graph: The optimised graph.
     """
 
@@ -244,7 +242,7 @@ class Training:
             slot: {name: np.zeros_like(start[name]) for name in model.differentiated}
             for slot in optimizer.slots
         }
-        self.steps = 0
+        self._step = 0.0
         self.inputs = {**model.inputs}
         for tensor in optimizer.inputs:
             if self.inputs.setdefault(str(tensor.node.name), tensor).node is not tensor.node:
@@ -252,7 +250,6 @@ class Training:
                     f"Model.compile: the learning rate and an input are called {tensor.node.name!r}"
                 )
         self._names = tuple(self.inputs)
-        self._in_order = _in_order(self._names)
         taken = {*model.inputs, *model.parameters, *self.inputs}
         count = tensor_of(_unused("step", taken), (), "float64")
         held, arrays, new = _updates(model, optimizer, start, self.state, count, taken)
@@ -269,8 +266,9 @@ class Training:
         updates = {tensor.node: output for tensor, output in pairs}
         self.signature = Signature(original)
         # What is updated has an address: a number is seen as an array of one element.
-        self._views = [array if array.shape else array.reshape(1) for array in arrays]
+        views = [array if array.shape else array.reshape(1) for array in arrays]
         self.program = program_for(self.graph, backend, self.signature.constraints, updates)
+        self._fast = _fast(self.program, self._names, views)
 
     def __call__(self, **values: Any) -> Any:
         """Return the loss at the parameters as they are, and make one step from there.
@@ -279,19 +277,23 @@ class Training:
             ArgumentError, DtypeError, ShapeError: naming the tensor, expected against got. The
                 parameters are then as they were.
         """
-        steps = self.steps + 1
-        loss: Any = None
-        fast = self.program.fast
-        if fast is not None and len(values) == len(self._names):
-            try:
-                loss = fast(*self._in_order(values), float(steps), *self._views)
-            except Exception:
-                # Not as it should be: convert what can be converted, and say what cannot.
-                loss = None
-        if loss is None:
-            loss = self._careful(values, float(steps))
-        self.steps = steps
+        step = self._step + 1.0
+        try:
+            loss = self._fast(values, step)
+        except Exception:
+            # Not as it should be: convert what can be converted, and say what cannot.
+            loss = self._careful(values, step)
+        self._step = step
         return loss
+
+    @property
+    def steps(self) -> int:
+        """How many steps were made; Adam's rule depends on it."""
+        return int(self._step)
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self._step = float(steps)
 
     def _careful(self, values: Mapping[str, Any], step: float) -> Any:
         given = named_in_order(self._names, values)
@@ -349,11 +351,24 @@ def _updates(
     return held, arrays, new
 
 
-def _in_order(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
-    """Return what takes the values of these names, the quickest way there is."""
-    if len(names) > 1:
-        return itemgetter(*names)
-    return lambda values: tuple(values[name] for name in names)
+def _fast(
+    program: Program, names: Sequence[str], arrays: Sequence[Array]
+) -> Callable[[Mapping[str, Any], float], Any]:
+    """Return what calls a program with values by name, the step, and arrays; it raises if unfit.
+
+    It is written out, as unpacking would take longer than a small program.
+    """
+    views = {f"a{i}": array for i, array in enumerate(arrays)}
+    space: dict[str, Any] = {"program": program, **views}
+    given = [*(f"values[{name!r}]" for name in names), "step", *views]
+    lines = [
+        "def fast(values, step):",
+        f"    if len(values) != {len(names)}: raise TypeError",
+        f"    return program.fast({', '.join(given)})",
+    ]
+    exec("\n".join(lines), space)
+    fast: Callable[[Mapping[str, Any], float], Any] = space["fast"]
+    return fast
 
 
 def _unused(name: str, taken: set[str]) -> str:

@@ -7,10 +7,11 @@ cores then share the loops between the products, too, and wait for one another o
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from symgrad.ir.types import FLOAT32, FLOAT64, Array
 from symgrad.passes.split import Split, split
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from symgrad.backends.numba import NumbaProgram
 
 _BLOCK = 1 << 21
@@ -74,7 +77,7 @@ class Blocks:
             self.block = max(64, _BLOCK // width // 64 * 64)
             self.least = max(LARGE // width, 2 * self.block)
         self.large = Results()
-        self.spare: dict[tuple[tuple[str, int], ...], list[list[Array]]] = {}
+        self.spare: dict[tuple[tuple[str, int], ...], list[Callable[..., Any]]] = {}
 
     def _enough(self, sizes: Mapping[str, int]) -> int:
         """Return how many rows of a program with products are enough; ``sizes`` are the others."""
@@ -115,14 +118,7 @@ class Blocks:
         ranges = [range(cuts[i], cuts[i + 1], block) for i in range(workers)]
         jobs = [_Job(self, values, counts, made, sizes, starts) for starts in ranges]
         with _BLAS if self.parts.wide else contextlib.nullcontext():
-            try:
-                for job in jobs[1:]:
-                    job.start()
-                jobs[0].run()
-            finally:
-                for job in jobs[1:]:
-                    if job.ident is not None:
-                        job.join()
+            _run(jobs)
         with np.errstate(all="ignore"):
             totals = [self._joined(i, jobs) for i in range(len(self.reductions))]
         # The kernel has converted the numbers for itself; the reference takes arrays.
@@ -149,26 +145,24 @@ class Blocks:
         return sizes
 
     @contextlib.contextmanager
-    def borrowed(self, sizes: Mapping[str, int]) -> Iterator[list[Array]]:
-        """Lend constants and temporaries for these sizes that no other thread has."""
+    def borrowed(self, sizes: Mapping[str, int]) -> Iterator[Callable[..., Any]]:
+        """Lend the program with temporaries for these sizes that no other thread has."""
         key = tuple(sizes.items())
         if key not in self.spare and len(self.spare) >= _SPARE:
             self.spare = {}
         spare = self.spare.setdefault(key, [])
         try:
-            arrays = spare.pop()
+            part = spare.pop()
         except IndexError:
-            arrays = self.part.made(sizes)
-        yield arrays
-        spare.append(arrays)
+            part = self.part.made(sizes)
+        yield part
+        spare.append(part)
 
     def _joined(self, position: int, jobs: Sequence[_Job]) -> Array:
         node = self.reductions[position]
         join = getattr(np, self.parts.joined[position])
         total = jobs[0].totals[position]
         for job in jobs[1:]:
-            if job.error is not None:
-                raise job.error
             total = join(total, job.totals[position])
         return np.asarray(total, node.type.dtype)
 
@@ -203,7 +197,38 @@ class _OneThread:
 _BLAS = _OneThread()
 
 
-class _Job(threading.Thread):
+@functools.cache
+def _workers() -> ThreadPoolExecutor:
+    """Return the threads beside the caller's; starting one takes as long as a small program."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="symgrad")
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked process has the pool, but none of its threads.
+    os.register_at_fork(after_in_child=_workers.cache_clear)
+
+
+def _run(jobs: Sequence[_Job]) -> None:
+    """Run jobs at the same time, the first of them in this thread, and wait for all."""
+    try:
+        others = [_workers().submit(job.run) for job in jobs[1:]]
+    except RuntimeError:
+        # The interpreter is about to exit, and starts nothing any more.
+        for job in jobs:
+            job.run()
+        return
+    try:
+        jobs[0].run()
+    finally:
+        for other in others:
+            other.exception()
+    for other in others:
+        other.result()
+
+
+class _Job:
     """The blocks of one core."""
 
     def __init__(
@@ -215,7 +240,6 @@ class _Job(threading.Thread):
         sizes: dict[str, int],
         starts: range,
     ):
-        super().__init__(daemon=True)
         self.owner = owner
         self.values = values
         self.counts = counts
@@ -223,17 +247,11 @@ class _Job(threading.Thread):
         self.sizes = sizes
         self.starts = starts
         self.totals: list[Any] = []
-        self.error: BaseException | None = None
 
     def run(self) -> None:
-        """Compute the blocks; an error is kept for the caller's thread."""
-        try:
-            with np.errstate(all="ignore"):
-                self._run()
-        except BaseException as error:
-            if threading.current_thread() is not self:
-                raise
-            self.error = error
+        """Compute the blocks."""
+        with np.errstate(all="ignore"):
+            self._run()
 
     def _run(self) -> None:
         owner = self.owner
@@ -250,8 +268,8 @@ class _Job(threading.Thread):
                 for value, cut in zip(self.values, owner.with_rows, strict=True)
             ]
             results = [array[start:stop] for array in self.made]
-            with owner.borrowed({**self.sizes, owner.parts.size: stop - start}) as temporaries:
-                found = owner.part.into(*values, *self.counts, *temporaries, *results)
+            with owner.borrowed({**self.sizes, owner.parts.size: stop - start}) as part:
+                found = part(*values, *self.counts, *results)
             if self.totals:
                 self.totals = [
                     join(np.asarray(total, dtype), np.asarray(part, dtype))

@@ -51,8 +51,10 @@ def key(source: str) -> str:
     import numba
     import numpy as np
 
+    imported = (Path(__file__).with_name(f"{name}.py").read_text() for name in ("jit", "entry"))
     parts = [
         source,
+        *imported,
         numba.__version__,
         llvmlite.__version__,
         np.__version__,

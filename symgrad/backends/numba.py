@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import textwrap
 import threading
 from collections.abc import Callable, Mapping, Sequence, Set
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -29,8 +31,8 @@ from symgrad.ir.size import Dim, Size, evaluate, product
 from symgrad.ir.types import Array, DType, TensorType
 from symgrad.lower.element import renamed
 from symgrad.lower.outline import kernel_line, outlined
-from symgrad.lower.scalars import OPTIONS
-from symgrad.lower.source import Source, function
+from symgrad.lower.scalars import OPTIONS, dtype_code
+from symgrad.lower.source import Allocation, Source, function
 
 LARGEST = 3000
 """Programs of more nodes are compiled step by step: one function would take minutes."""
@@ -42,6 +44,7 @@ LARGEST_SCALAR = 15_000
 HEADER = """import numpy as np
 from numba import njit, types
 
+from symgrad.backends.entry import Entered
 from symgrad.backends.jit import NoAlias, fill, gemm, gemv, overlap, wide
 """
 
@@ -57,8 +60,8 @@ class NumbaProgram:
         graph: An optimised graph.
         constraints: Relations between named sizes that a call must satisfy.
         updates: Inputs that are overwritten, each with the output that it then holds.
-        given: For a program that is run by `into`, without Python's lock: for how many of the
-            outputs, the first ones, the caller gives the arrays.
+        given: For a program that is run without Python's lock: for how many of the outputs, the
+            first ones, the caller gives the arrays.
         blas: Whether products of matrices are left to BLAS.
     """
 
@@ -74,19 +77,19 @@ class NumbaProgram:
         self.constraints = constraints
         self.updates = dict(updates or {})
         self.kernel: Any = None
+        self.calling: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda kernel: kernel
         self.fast: Callable[..., Any] | None = None
         self.whole: Callable[..., Any] = _not_compiled
-        self.into: Callable[..., Any] = _not_compiled
+        self.sizes: dict[str, int] | None = None
         self.blocks: Blocks | None = None
         self.searched = False
         self.in_steps = len(graph) > LARGEST and any(node.type.shape for node in graph.nodes)
         self.flops: Dim | None = None
         self.given = given
         self.blas = blas
-        self.extra: list[Array] = []
         self.results = Results()
         self.constants: list[Array] = []
-        self.temporaries: list[Any] = []
+        self.temporaries: list[Allocation] = []
         self.scalars = [not n.type.shape and n not in self.updates for n in graph.inputs]
         self.lock = threading.RLock()
 
@@ -113,20 +116,14 @@ class NumbaProgram:
                 ) from error
             self.constants = [writable(constant) for constant in source.constants]
             self.temporaries = [a for a in source.allocations if not a.returned]
+            self.calling = self._calling(source)
             self.kernel = module.kernel
-            if self.given is not None:
-                self.into = self._into(source, self.given)
-                return
-            self.whole = self._fast(source)
-            if not self.in_steps:
-                # A driver checks nothing, so that its arguments must be bound first.
-                self.fast = self.fast or self.whole
 
     def _text(self, source: Source) -> str:
         if self.in_steps:
-            text = driver_module(self.graph, source)
+            text = driver_module(self.graph, source, self.updates)
         else:
-            text = kernel_module(self.graph, source, self.constraints, set(self.updates))
+            text = kernel_module(self.graph, source, self.constraints, self.updates)
         if self.given is not None:
             text = text.replace("cache=True", "nogil=True, cache=True")
         if len(self.graph) > LARGEST and not self.in_steps:
@@ -134,107 +131,90 @@ class NumbaProgram:
             text = text.replace("forceinline=True, **OPTIONS", "**OPTIONS")
         return text
 
-    def made(self, sizes: Mapping[str, int]) -> list[Array]:
-        """Return constants and temporaries for these sizes, as the kernel takes them."""
+    def made(self, sizes: Mapping[str, int]) -> Callable[..., Any]:
+        """Return the program with constants and temporaries of its own, for these sizes.
+
+        It takes the inputs, and the arrays for those results that are ``given``, and returns the
+        other results. What does not fit raises: a kernel checks dtypes, layouts and sizes. A driver
+        checks nothing, so that its arguments must be bound first.
+        """
         shapes: list[Any] = [evaluate(a.shape, sizes) for a in self.temporaries]
-        made = [np.empty(s, a.dtype) for s, a in zip(shapes, self.temporaries, strict=True)]
-        return [*self.constants, *made]
+        arrays = [np.empty(s, a.dtype) for s, a in zip(shapes, self.temporaries, strict=True)]
+        extra = [*self.constants, *arrays]
+        inputs = self.graph.inputs
+        if self.in_steps:
+            kernel, count = self.kernel, len(inputs)
+            return self.calling(lambda *values: kernel(*values[:count], *extra, *values[count:]))
+        from symgrad.backends.entry import entry
 
-    def _fast(self, source: Source) -> Callable[..., Any]:
-        """Return the shortest way from arguments to results, for arguments that fit as they are.
+        written = {i for i, node in enumerate(inputs) if node in self.updates}
+        return self.calling(entry(self.kernel, dict(enumerate(extra, len(inputs))), written))
 
-        Anything else raises: Numba refuses what has another dtype or layout, and the kernel any
-        other shape than that of the declared sizes and the temporaries at hand.
+    def _calling(self, source: Source) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Return what makes of a kernel a function that makes arrays for its results.
+
+        The function is written out, as this is the shortest way from arguments to results.
         """
         names = [f"a{i}" for i in range(len(self.graph.inputs))]
-        return self._calling(source, names, ["*extra"], 0)
-
-    def _into(self, source: Source, given: int) -> Callable[..., Any]:
-        """Return a function of inputs, of what `made` returns, and of arrays for results."""
-        names = [f"a{i}" for i in range(len(self.graph.inputs))]
-        extra = [f"e{i}" for i in range(len(self.constants) + len(self.temporaries))]
-        shapes = {a.name: a.shape for a in source.allocations}
-        arrays = [result.array for result in source.returned[:given]]
-        own = len(set(arrays)) == given and all(
-            shapes.get(result.array) == result.shape for result in source.returned[:given]
-        )
-        return self._calling(source, names, extra, given) if own else _not_compiled
-
-    def _calling(
-        self, source: Source, names: list[str], extra: list[str], given: int
-    ) -> Callable[..., Any]:
-        """Write the Python function that calls the kernel."""
-        space: dict[str, Any] = {"kernel": self.kernel, "extra": self.extra, "empty": np.empty}
-        space["kept"] = self.results.empty
-        space["ndarray"] = np.ndarray
+        made = [a for a in source.allocations if a.returned]
+        given = source.returned[: self.given or 0]
+        shapes = {a.name: a.shape for a in made}
+        if any(shapes.get(result.array) != result.shape for result in given) or len(
+            {result.array for result in given}
+        ) < len(given):
+            # What is given is no array of its own.
+            return lambda _kernel: _not_compiled
+        if self.given is None and source.returned and not made:
+            return lambda kernel: kernel
+        space: dict[str, Any] = {"empty": np.empty, "kept": self.results.empty}
         sizes = {
             str(dim): f"{name}.shape[{axis}]"
             for name, node in zip(names, self.graph.inputs, strict=True)
             for axis, dim in enumerate(node.type.shape)
             if isinstance(dim, Size)
         }
-        lines = []
-        for name, node in zip(names, self.graph.inputs, strict=True):
-            # Numba converts numbers, and a narrowing conversion may lose the value.
-            if node.type.shape or node in self.updates:
-                continue
-            lines.append(f"    if {name}.__class__ is ndarray: {name} = {name}[()]")
-            if node.type.dtype != np.float64:
-                kind = self._dtype(space, node.type.dtype)
-                lines.append(f"    if type({name}) is not {kind}: raise TypeError")
-        made = [a for a in source.allocations if a.returned]
-        passed = {result.array for result in source.returned[:given]}
-        for allocation in made:
-            if allocation.name in passed:
-                continue
-            dims = "".join(f"{renamed(str(dim), sizes)}, " for dim in allocation.shape)
-            kind = self._dtype(space, allocation.dtype)
-            text = f"empty(({dims}), {kind})"
-            count = product(allocation.shape)
-            large = LARGE_RESULT // allocation.dtype.itemsize
-            kept = f"kept({allocation.name!r}, ({dims}), {kind})"
-            if isinstance(count, int):
-                text = kept if count >= large else text
-            else:
-                text = f"{kept} if {renamed(str(count), sizes)} >= {large} else {text}"
-            lines.append(f"    {allocation.name}_ = {text}")
-        values = ", ".join([*names, *extra, *(f"{a.name}_" for a in made)])
-        lines.append(f"    r = kernel({values})")
-        results = self._results(source, space, sizes)
+        passed = [f"{result.array}_" for result in given]
+        lines = [
+            f"{a.name}_ = {self._empty(a, space, sizes)}"
+            for a in made
+            if f"{a.name}_" not in passed
+        ]
+        lines.append(f"r = kernel({', '.join([*names, *(f'{a.name}_' for a in made)])})")
+        results = self._results(source, sizes)[len(given) :]
         result = results[0] if len(results) == 1 else f"({', '.join(results)})"
-        if "*extra" not in extra:
-            names = [*names, *extra, *(f"{r.array}_" for r in source.returned[:given])]
-            result = f"({''.join(f'{text}, ' for text in results[given:])})"
-        text = "\n".join([f"def fast({', '.join(names)}):", *lines, f"    return {result}"])
+        if self.given is not None:
+            result = f"({''.join(f'{text}, ' for text in results)})"
+        text = function("called", (*names, *passed), [*lines, f"return {result}"])
+        text = f"def calling(kernel):\n{textwrap.indent(text, '    ')}    return called\n"
         exec(text, space)
-        fast: Callable[..., Any] = space["fast"]
-        return fast
+        calling: Callable[[Callable[..., Any]], Callable[..., Any]] = space["calling"]
+        return calling
 
-    def _results(
-        self, source: Source, space: dict[str, Any], sizes: Mapping[str, str]
-    ) -> list[str]:
-        """Return expressions for what a call returns: arrays, views of them, typed numbers."""
-        overwriting = set(self.updates.values())
-        nodes = [n for n in self.graph.outputs if n not in overwriting]
+    def _empty(self, a: Allocation, space: dict[str, Any], sizes: Mapping[str, str]) -> str:
+        """Return the expression that makes the array for a result."""
+        space[a.dtype.name] = a.dtype.type
+        shape = f"({''.join(f'{renamed(str(dim), sizes)}, ' for dim in a.shape)})"
+        new = f"empty({shape}, {a.dtype.name})"
+        kept = f"kept({a.name!r}, {shape}, {a.dtype.name})"
+        count, large = product(a.shape), LARGE_RESULT // a.dtype.itemsize
+        if isinstance(count, int):
+            return kept if count >= large else new
+        return f"{kept} if {renamed(str(count), sizes)} >= {large} else {new}"
+
+    def _results(self, source: Source, sizes: Mapping[str, str]) -> list[str]:
+        """Return expressions for what a call returns: arrays, views of them, numbers."""
         shapes = {a.name: a.shape for a in source.allocations}
-        numbers = sum(not result.array for result in source.returned)
+        numbers = [result for result in source.returned if not result.array]
         found: list[str] = []
-        for node, result in zip(nodes, source.returned, strict=True):
+        for result in source.returned:
             if not result.array:
-                position = sum(not n.type.shape for n in nodes[: len(found)])
-                text = "r" if numbers == 1 else f"r[{position}]"
-                found.append(f"{self._dtype(space, node.type.dtype)}({text})")
+                found.append("r" if len(numbers) == 1 else f"r[{numbers.index(result)}]")
             elif result.shape == shapes[result.array]:
                 found.append(f"{result.array}_")
             else:
                 dims = "".join(f"{renamed(str(dim), sizes)}, " for dim in result.shape)
                 found.append(f"{result.array}_.reshape(({dims}))")
         return found
-
-    @staticmethod
-    def _dtype(space: dict[str, Any], dtype: DType) -> str:
-        space[dtype.name] = dtype.type
-        return dtype.name
 
     def run(self, arrays: Sequence[Array], sizes: Mapping[str, int]) -> list[Any]:
         """Return fresh outputs."""
@@ -249,8 +229,12 @@ class NumbaProgram:
                 return self._in_blocks(self.blocks, values)
         self.compile()
         with self.lock:
-            self.extra[:] = self.made(sizes)
             try:
+                if self.sizes != sizes:
+                    self.whole = self.made(sizes)
+                    self.sizes = dict(sizes)
+                if not self.in_steps and self.blocks is None:
+                    self.fast = self.whole
                 results = self.whole(*values)
             except IndexError as error:
                 # The reference stops at the same place and can say which value is at fault.
@@ -328,37 +312,38 @@ def kernel_module(
     graph: Graph,
     source: Source,
     constraints: Sequence[Constraint] = (),
-    written: Set[Node] = frozenset(),
+    updates: Mapping[Node, Node] = MappingProxyType({}),
 ) -> str:
     """Return the module that is compiled and cached: helpers, and the kernel.
 
     The kernel takes inputs, constants, temporaries and the arrays for its results, and returns
-    the results that are numbers. It may write into the inputs in ``written``.
+    the results that are numbers. It writes over the inputs in ``updates``.
     """
-    arguments = _arguments(graph, source, written)
+    arguments = _arguments(graph, source, updates)
     lines = [
         "wide()",
         *source.sizes,
-        *_checks(graph, source, arguments, constraints, written),
+        *_checks(graph, source, arguments, constraints, set(updates)),
         *(text for line in source.lines for text in kernel_line(line)),
-        *_returned(source),
+        *_returned(graph, source, updates),
     ]
     signature = ", ".join(signature_type(type_) for _, type_ in arguments)
     comma = "," if arguments else ""
     kernel = function("kernel", tuple(name for name, _ in arguments), lines)
-    decorator = f"@njit([({signature}{comma})], {_kernel_options(source)})"
+    decorator = f"@njit([({signature}{comma})], {_kernel_options(source, 'Entered')})"
     return "\n\n".join([*_preamble(source), f"{decorator}\n{kernel}"])
 
 
-def driver_module(graph: Graph, source: Source) -> str:
+def driver_module(graph: Graph, source: Source, updates: Mapping[Node, Node]) -> str:
     """Return the module of a large program: its steps, equal ones once, and what calls them.
 
     The kernel is then a plain function of the same arguments. It checks nothing.
     """
-    names = tuple(name for name, _ in _arguments(graph, source))
+    names = tuple(name for name, _ in _arguments(graph, source, {}))
     functions, calls = outlined(source, names)
-    decorator = f"@njit({_kernel_options(source)})"
-    kernel = function("kernel", names, [*source.sizes, *calls, *_returned(source)])
+    decorator = f"@njit({_kernel_options(source, 'NoAlias')})"
+    lines = [*source.sizes, *calls, *_returned(graph, source, updates)]
+    kernel = function("kernel", names, lines)
     return "\n\n".join(
         [*_preamble(source), *(f"{decorator}\n{_wide(text)}" for text in functions), kernel]
     )
@@ -370,10 +355,10 @@ def _wide(text: str) -> str:
     return f"{head}\n    wide()\n{body}"
 
 
-def _kernel_options(source: Source) -> str:
+def _kernel_options(source: Source, compiler: str) -> str:
     # Where nothing is allocated, Numba need not count references to arrays.
     counted = "" if source.allocates else "_nrt=False, "
-    return f"pipeline_class=NoAlias, {counted}cache=True, **OPTIONS"
+    return f"pipeline_class={compiler}, no_cfunc_wrapper=True, {counted}cache=True, **OPTIONS"
 
 
 def _preamble(source: Source) -> list[str]:
@@ -383,11 +368,11 @@ def _preamble(source: Source) -> list[str]:
 
 
 def _arguments(
-    graph: Graph, source: Source, written: Set[Node] = frozenset()
+    graph: Graph, source: Source, updates: Mapping[Node, Node]
 ) -> list[tuple[str, TensorType]]:
     types = [
         # A number that is updated comes as an array of one element.
-        TensorType(node.type.dtype, (1,)) if node in written and not node.type.shape else node.type
+        TensorType(node.type.dtype, (1,)) if node in updates and not node.type.shape else node.type
         for node in graph.inputs
     ]
     types += [TensorType(c.dtype, c.shape) for c in source.constants]
@@ -396,8 +381,15 @@ def _arguments(
     return list(zip((*source.arguments, *(a.name for a in made)), types, strict=True))
 
 
-def _returned(source: Source) -> list[str]:
-    numbers = [result.code for result in source.returned if not result.array]
+def _returned(graph: Graph, source: Source, updates: Mapping[Node, Node]) -> list[str]:
+    """Return the statement that returns numbers, in the dtypes of the outputs that they are."""
+    overwriting = set(updates.values())
+    nodes = [node for node in graph.outputs if node not in overwriting]
+    numbers = [
+        f"{dtype_code(node.type.dtype)}({result.code})"
+        for node, result in zip(nodes, source.returned, strict=True)
+        if not result.array
+    ]
     return [f"return {', '.join(numbers)}"] if numbers else []
 
 

@@ -28,6 +28,8 @@ MATTERS = {
     "1 / (1 + exp(-x)) -> sigmoid(x)": "has a gradient of NaN for x < -{over}",
     "exp(x) / (1 + exp(x)) -> sigmoid(x)": "is NaN for x > {over}",
     "1 / (1 + exp(x)) -> sigmoid(-x)": "has a gradient of NaN for x > {over}",
+    "(1 - y / exp(x)) * exp(x) -> exp(x) - y": "is NaN for x < -{under}",
+    "(1 + y / exp(x)) * exp(x) -> exp(x) + y": "is NaN for x < -{under}",
     "log(softmax(x)) -> log_softmax(x)": "is -inf where x is {under} below the largest",
     "log(sum(exp(x))) -> logsumexp(x)": "overflows for x > {over}, is -inf for x < -{under}",
     "exp(x) / sum(exp(x)) -> softmax(x)": "is NaN for x > {over}, and where all x < -{under}",

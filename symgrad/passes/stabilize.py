@@ -29,6 +29,8 @@ RULES = rules("""
     1 / (1 + exp(-x))     -> sigmoid(x)
     exp(x) / (1 + exp(x)) -> sigmoid(x)
     1 / (1 + exp(x))      -> sigmoid(-x)
+    (1 - y / exp(x)) * exp(x) -> exp(x) - y
+    (1 + y / exp(x)) * exp(x) -> exp(x) + y
     y * (-softplus(-z)) + (1 - y) * (-softplus(z)) -> -logistic_loss(z, y)
 """)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import textwrap
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from symgrad.ir.types import Array
 from symgrad.passes.split import split
 from symgrad.tensor import Tensor
 from tests.numeric import assert_close
+from tests.process import python
 
 Build = Callable[[], tuple[list[Tensor], list[Tensor]]]
 ROWS = 64
@@ -579,3 +583,61 @@ def test_a_number_of_threads_that_is_none(chosen: str, monkeypatch: pytest.Monke
     assert blocks.cores() >= 1
     monkeypatch.setenv("SYMGRAD_NUM_THREADS", "5")
     assert blocks.cores() == 5
+
+
+class TestWorkers:
+    """The threads beside the caller's are kept: they must not get in anybody's way."""
+
+    SCRIPT = """
+        import atexit, os, warnings
+        import numpy as np
+        import symgrad as sg
+
+        x = sg.vector("x", "n")
+        f = sg.compile(x, sg.sum(sg.exp(x)))
+        given = np.zeros(2_000_000)
+
+        def call(where):
+            print(where, f(given), f.program.blocks is not None, flush=True)
+
+        call("here")
+    """
+
+    def run(self, folder: Path, *lines: str) -> list[str]:
+        (folder / "use.py").write_text("\n".join([textwrap.dedent(self.SCRIPT), *lines]))
+        done = python("use.py", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    def test_a_program_ends(self, tmp_path: Path) -> None:
+        assert self.run(tmp_path) == ["here 2000000.0 True"]
+
+    def test_a_call_at_exit(self, tmp_path: Path) -> None:
+        lines = self.run(tmp_path, "atexit.register(call, 'exit')")
+        assert lines == ["here 2000000.0 True", "exit 2000000.0 True"]
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+    def test_a_call_in_a_forked_process(self, tmp_path: Path) -> None:
+        lines = self.run(
+            tmp_path,
+            "warnings.simplefilter('ignore')",
+            "child = os.fork()",
+            "call('parent' if child else 'child')",
+            "assert not child or os.waitpid(child, 0)[1] == 0",
+        )
+        assert sorted(lines) == [
+            "child 2000000.0 True",
+            "here 2000000.0 True",
+            "parent 2000000.0 True",
+        ]
+
+    def test_what_a_worker_raises(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(job: Any) -> None:
+            if threading.current_thread() is not threading.main_thread():
+                raise MemoryError("no more")
+
+        monkeypatch.setattr(blocks._Job, "_run", fail)
+        nothing: list[Any] = [None] * 6
+        jobs = [blocks._Job(*nothing) for _ in range(2)]
+        with pytest.raises(MemoryError, match="no more"):
+            blocks._run(jobs)

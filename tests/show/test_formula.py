@@ -111,12 +111,11 @@ def test_quiz_1() -> None:
     y = np.exp(x * z) + x * z / np.log(x) + np.sin(np.log(x)) / np.exp(x * z)
     assert str(sg.grad(y, x)) == (
         "∂y/∂x = (cos(log(x)) / u₁ − x z / log(x)²) / x"
-        " + z (1 / log(x) + u₁ (1 − sin(log(x)) / u₁²))\n"
+        " + z (1 / log(x) + u₁ − sin(log(x)) / u₁)\n"
         "  where  u₁ = exp(x z)"
     )
     assert str(sg.grad(y, z)) == (
-        "∂y/∂z = x (1 / log(x) + u₁ (1 − sin(log(x)) / u₁²))\n"
-        "  where  u₁ = exp(x z)"
+        "∂y/∂z = x (1 / log(x) + exp(x z) − sin(log(x)) / exp(x z))"
     )  # fmt: skip
 
 

@@ -1,0 +1,209 @@
+"""The entry of a kernel: what it takes as it lies, what it refuses, what it returns."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import symgrad as sg
+from symgrad import errors
+from symgrad.ir.types import Array
+
+n = 3
+
+
+@pytest.fixture(scope="module")
+def total() -> sg.Compiled:
+    """Σ (s A + v) for a number, a matrix and a vector; called once, so that it is compiled."""
+    s, A, v = sg.scalar("s"), sg.matrix("A", ("m", "n")), sg.vector("v", "n")
+    f = sg.compile([s, A, v], sg.sum(s * A + v))
+    f(2.0, np.ones((2, n)), np.ones(n))
+    return f
+
+
+def fast(f: sg.Compiled) -> Callable[..., Any]:
+    assert f.program.fast is not None
+    return f.program.fast
+
+
+A, V = np.arange(6.0).reshape(2, n), np.arange(3.0)
+EXPECTED = 2 * A.sum() + 2 * V.sum()
+
+
+def unaligned(array: Array) -> Array:
+    raw = np.zeros(array.nbytes + 1, np.uint8)
+    found = raw[1:].view(array.dtype).reshape(array.shape)
+    found[...] = array
+    return found
+
+
+class Own(np.ndarray[Any, Any]):
+    """An array of a class of its own."""
+
+
+def read_only(array: Array) -> Array:
+    found = array.copy()
+    found.flags.writeable = False
+    return found
+
+
+FITTING: dict[str, Callable[[Array], Array]] = {
+    "as it is": lambda a: a,
+    "read only": read_only,
+    "one that was pickled": lambda a: pickle.loads(pickle.dumps(a)),
+    "a part in one piece": lambda a: np.concatenate([a, a])[len(a) :],
+    "memory of something else": lambda a: np.frombuffer(a.tobytes()).reshape(a.shape),
+}
+OTHERS: dict[str, Callable[[Array], Any]] = {
+    "lists": lambda a: a.tolist(),
+    "integers": lambda a: a.astype(np.int64),
+    "float32": lambda a: a.astype(np.float32),
+    "the other byte order": lambda a: a.astype(">f8"),
+    "unaligned": unaligned,
+    "every second": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
+    "backwards": lambda a: np.ascontiguousarray(a[::-1])[::-1],
+    "a class of its own": lambda a: a.view(Own),
+}
+
+
+class TestArrays:
+    @pytest.mark.parametrize("kind", FITTING)
+    def test_that_fit_are_read_where_they_lie(self, total: sg.Compiled, kind: str) -> None:
+        made = FITTING[kind]
+        assert fast(total)(2.0, made(A), made(V)) == EXPECTED
+
+    @pytest.mark.parametrize("kind", OTHERS)
+    def test_others_are_refused_and_converted(self, total: sg.Compiled, kind: str) -> None:
+        made = OTHERS[kind]
+        with pytest.raises(TypeError):
+            fast(total)(2.0, A, made(V))
+        assert total(2.0, A, made(V)) == EXPECTED
+        assert total(2.0, made(A), V) == EXPECTED
+
+    def test_by_columns(self, total: sg.Compiled) -> None:
+        with pytest.raises(TypeError):
+            fast(total)(2.0, np.asfortranarray(A), V)
+        assert total(2.0, np.asfortranarray(A), V) == EXPECTED
+
+    @pytest.mark.parametrize("wrong", [V[0], V[None], np.float64(1), None, "v", len])
+    def test_of_another_rank_or_none(self, total: sg.Compiled, wrong: Any) -> None:
+        with pytest.raises(TypeError):
+            fast(total)(2.0, A, wrong)
+        with pytest.raises(errors.SymgradError):
+            total(2.0, A, wrong)
+
+    def test_sizes_that_differ(self, total: sg.Compiled) -> None:
+        with pytest.raises(ValueError):
+            fast(total)(2.0, A, np.ones(n + 1))
+        with pytest.raises(errors.ShapeError):
+            total(2.0, A, np.ones(n + 1))
+
+    @pytest.mark.parametrize("values", [(), (2.0,), (2.0, A), (2.0, A, V, V)])
+    def test_too_few_or_many(self, total: sg.Compiled, values: tuple[Any, ...]) -> None:
+        with pytest.raises(TypeError):
+            fast(total)(*values)
+        with pytest.raises(errors.ArgumentError):
+            total(*values)
+
+    def test_by_name_in_the_fast_way(self, total: sg.Compiled) -> None:
+        with pytest.raises(TypeError):
+            fast(total)(s=2.0, A=A, v=V)
+
+    def test_of_no_elements(self, total: sg.Compiled) -> None:
+        assert fast(total)(2.0, np.ones((0, n)), V) == 0.0
+        # NumPy calls it contiguous whatever its strides are.
+        assert fast(total)(2.0, np.ones((5, n))[:0:2], V) == 0.0
+
+    def test_one_row_of_any_stride(self, total: sg.Compiled) -> None:
+        row = np.ones((5, n))[::7]
+        assert row.strides[0] == 7 * 8 * n
+        assert fast(total)(2.0, row, V) == 2.0 * n + V.sum()
+
+
+class TestNumbers:
+    @pytest.mark.parametrize("number", [2.0, np.float64(2), np.array(2.0)])
+    def test_that_fit(self, total: sg.Compiled, number: Any) -> None:
+        assert fast(total)(number, A, V) == EXPECTED
+
+    @pytest.mark.parametrize(
+        "number",
+        [
+            2,
+            np.float32(2),
+            np.int64(2),
+            np.array(2),
+            np.array(2.0, ">f8"),
+            unaligned(np.array(2.0)),
+        ],
+    )
+    def test_others_are_refused_and_converted(self, total: sg.Compiled, number: Any) -> None:
+        with pytest.raises(TypeError):
+            fast(total)(number, A, V)
+        assert total(number, A, V) == EXPECTED
+
+    @pytest.mark.parametrize("wrong", [True, 1j, "2", None, [2.0, 2.0], np.ones(1), object()])
+    def test_what_is_no_number(self, total: sg.Compiled, wrong: Any) -> None:
+        with pytest.raises(TypeError):
+            fast(total)(wrong, A, V)
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64", "bool"])
+    def test_of_every_dtype(self, dtype: str) -> None:
+        x = sg.tensor("x", (), dtype)
+        y = sg.where(x, 1.0, 2.0) if dtype == "bool" else x + x
+        f = sg.compile(x, [y, x])
+        kind = np.dtype(dtype).type
+        for value in (0, 1):
+            f(kind(value))
+            for number in (kind(value), np.array(value, dtype)):
+                doubled, same = fast(f)(number)
+                assert (type(doubled), type(same)) == (np.dtype(y.dtype).type, kind)
+                assert doubled == (2.0 - value if dtype == "bool" else 2 * value)
+                assert same == value
+
+    def test_the_whole_range_of_an_integer(self) -> None:
+        x = sg.tensor("x", (), "int64")
+        f = sg.compile(x, x + 0)
+        for value in (2**63 - 1, -(2**63), 2**53 + 1):
+            assert f(value) == value
+            assert fast(f)(np.int64(value)) == value
+
+
+def test_nothing_is_kept_of_arguments_and_results(total: sg.Compiled) -> None:
+    number = np.float64(2)
+    counts = [sys.getrefcount(x) for x in (number, A, V)]
+    for values in [(number, A, V)] * 50 + [(number, A, V[:2])] * 50 + [(number, V, A)] * 50:
+        try:
+            result = fast(total)(*values)
+        except (TypeError, ValueError):
+            continue
+        assert sys.getrefcount(result) == 2
+    del values
+    assert [sys.getrefcount(x) for x in (number, A, V)] == counts
+
+
+def test_a_function_outlives_its_program() -> None:
+    x = sg.vector("x", "n")
+    f = sg.compile(x, sg.sum(sg.exp(x) / sg.sum(sg.exp(x))) * 2.0)
+    assert f(np.zeros(4)) == 2.0
+    call = fast(f)
+    f(np.zeros(7))
+    del f
+    gc.collect()
+    assert call(np.zeros(4)) == 2.0
+
+
+def test_what_a_step_writes_must_be_writeable() -> None:
+    x, w = sg.scalar("x"), sg.parameter("w", (2,), init=np.ones(2))
+    train = sg.Model(sg.sum(w * w) * x).compile(update=sg.optim.sgd(0.25))
+    assert train(x=1.0) == 2.0
+    assert train.program.fast is not None
+    held = read_only(np.ones(2))
+    with pytest.raises(TypeError):
+        train.program.fast(1.0, 1.0, held)
+    assert held.tolist() == [1.0, 1.0]
