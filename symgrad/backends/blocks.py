@@ -11,7 +11,7 @@ import functools
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
     from symgrad.backends.numba import NumbaProgram
 
-_BLOCK = 1 << 21
-"""About how many bytes of arguments and results a block has: what fits into a core's cache."""
+_BLOCK = 1 << 22
+"""About how many bytes of arguments and results a block has: what stays in cache, and takes much
+longer than Python needs to hand it out."""
 LARGE = 1 << 23
 """Programs with more bytes than this are worth running in blocks."""
 MUCH = 10**8
@@ -111,16 +112,13 @@ class Blocks:
             for i, (shape, node) in enumerate(zip(shapes, self.results, strict=True))
         ]
         self.part.compile()
-        block = self.block or -(-count // cores())
-        blocks = -(-count // block)
-        workers = max(1, min(cores(), blocks))
-        cuts = [min(i * blocks // workers * block, count) for i in range(workers + 1)]
-        ranges = [range(cuts[i], cuts[i + 1], block) for i in range(workers)]
-        jobs = [_Job(self, values, counts, made, sizes, starts) for starts in ranges]
+        work = _Work(self, values, counts, made, sizes, self.block or -(-count // cores()))
         with _BLAS if self.parts.wide else contextlib.nullcontext():
-            _run(jobs)
-        with np.errstate(all="ignore"):
-            totals = [self._joined(i, jobs) for i in range(len(self.reductions))]
+            _in_threads(work.run, min(cores(), len(work.starts)))
+        totals = [
+            np.asarray(total, node.type.dtype)
+            for total, node in zip(work.totals, self.reductions, strict=True)
+        ]
         # The kernel has converted the numbers for itself; the reference takes arrays.
         arrays = [
             np.asarray(value, node.type.dtype)
@@ -144,27 +142,20 @@ class Blocks:
                     raise ValueError
         return sizes
 
-    @contextlib.contextmanager
-    def borrowed(self, sizes: Mapping[str, int]) -> Iterator[Callable[..., Any]]:
-        """Lend the program with temporaries for these sizes that no other thread has."""
+    def lend(self, sizes: Mapping[str, int]) -> Callable[..., Any]:
+        """Return the program with temporaries for these sizes that no other thread has."""
+        spare = self.spare.get(tuple(sizes.items()), [])
+        try:
+            return spare.pop()
+        except IndexError:
+            return self.part.made(sizes)
+
+    def take_back(self, part: Callable[..., Any], sizes: Mapping[str, int]) -> None:
+        """Keep what was lent for the next call."""
         key = tuple(sizes.items())
         if key not in self.spare and len(self.spare) >= _SPARE:
             self.spare = {}
-        spare = self.spare.setdefault(key, [])
-        try:
-            part = spare.pop()
-        except IndexError:
-            part = self.part.made(sizes)
-        yield part
-        spare.append(part)
-
-    def _joined(self, position: int, jobs: Sequence[_Job]) -> Array:
-        node = self.reductions[position]
-        join = getattr(np, self.parts.joined[position])
-        total = jobs[0].totals[position]
-        for job in jobs[1:]:
-            total = join(total, job.totals[position])
-        return np.asarray(total, node.type.dtype)
+        self.spare.setdefault(key, []).append(part)
 
 
 class _OneThread:
@@ -210,17 +201,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_workers.cache_clear)
 
 
-def _run(jobs: Sequence[_Job]) -> None:
-    """Run jobs at the same time, the first of them in this thread, and wait for all."""
+def _in_threads(run: Callable[[], None], count: int) -> None:
+    """Call a function in so many threads at the same time, this one among them."""
     try:
-        others = [_workers().submit(job.run) for job in jobs[1:]]
+        others = [_workers().submit(run) for _ in range(count - 1)]
     except RuntimeError:
         # The interpreter is about to exit, and starts nothing any more.
-        for job in jobs:
-            job.run()
-        return
+        others = []
     try:
-        jobs[0].run()
+        run()
     finally:
         for other in others:
             other.exception()
@@ -228,8 +217,11 @@ def _run(jobs: Sequence[_Job]) -> None:
         other.result()
 
 
-class _Job:
-    """The blocks of one core."""
+class _Work:
+    """The blocks of one call. Each thread takes the next one when it is through with its last.
+
+    Reductions are joined in the order of the blocks, whichever thread is first.
+    """
 
     def __init__(
         self,
@@ -238,47 +230,71 @@ class _Job:
         counts: Sequence[Any],
         made: Sequence[Array],
         sizes: dict[str, int],
-        starts: range,
+        block: int,
     ):
         self.owner = owner
         self.values = values
         self.counts = counts
         self.made = made
         self.sizes = sizes
-        self.starts = starts
+        self.starts = range(0, sizes[owner.parts.size], block)
+        self.waiting = iter(self.starts)
+        self.lock = threading.Lock()
+        self.found: dict[int, tuple[Any, ...]] = {}
+        self.joined = 0
         self.totals: list[Any] = []
+        self.joins = [getattr(np, name) for name in owner.parts.joined]
+        # Sums of float32 are kept in float64 from block to block, too.
+        self.dtypes = [
+            FLOAT64 if n.type.dtype == FLOAT32 and join is np.add else n.type.dtype
+            for n, join in zip(owner.reductions, self.joins, strict=True)
+        ]
 
     def run(self) -> None:
-        """Compute the blocks."""
+        """Compute blocks until none is left."""
+        lent: dict[int, Callable[..., Any]] = {}
         with np.errstate(all="ignore"):
-            self._run()
+            while (start := self._next()) is not None:
+                stop = min(start + self.starts.step, self.starts.stop)
+                rows = stop - start
+                if rows not in lent:
+                    lent[rows] = self.owner.lend(self._sizes(rows))
+                try:
+                    self._block(lent[rows], start, stop)
+                except BaseException:
+                    with self.lock:
+                        self.waiting = iter(range(0))
+                    raise
+        for rows, part in lent.items():
+            self.owner.take_back(part, self._sizes(rows))
 
-    def _run(self) -> None:
-        owner = self.owner
-        joins = [getattr(np, name) for name in owner.parts.joined]
-        # Sums of float32 are kept in float64 from block to block, too.
-        wide = [
-            FLOAT64 if n.type.dtype == FLOAT32 and join is np.add else n.type.dtype
-            for n, join in zip(owner.reductions, joins, strict=True)
+    def _sizes(self, rows: int) -> dict[str, int]:
+        return {**self.sizes, self.owner.parts.size: rows}
+
+    def _next(self) -> int | None:
+        with self.lock:
+            return next(self.waiting, None)
+
+    def _block(self, part: Callable[..., Any], start: int, stop: int) -> None:
+        values = [
+            value[start:stop] if cut else value
+            for value, cut in zip(self.values, self.owner.with_rows, strict=True)
         ]
-        for start in self.starts:
-            stop = min(start + self.starts.step, self.starts.stop)
-            values = [
-                value[start:stop] if cut else value
-                for value, cut in zip(self.values, owner.with_rows, strict=True)
-            ]
-            results = [array[start:stop] for array in self.made]
-            with owner.borrowed({**self.sizes, owner.parts.size: stop - start}) as part:
-                found = part(*values, *self.counts, *results)
-            if self.totals:
-                self.totals = [
-                    join(np.asarray(total, dtype), np.asarray(part, dtype))
-                    for join, total, part, dtype in zip(
-                        joins, self.totals, found, wide, strict=True
-                    )
-                ]
-            else:
-                self.totals = list(found)
+        results = [array[start:stop] for array in self.made]
+        found = part(*values, *self.counts, *results)
+        with self.lock:
+            self.found[start] = found
+            while (found := self.found.pop(self.joined, None)) is not None:
+                self._join(found)
+                self.joined += self.starts.step
+
+    def _join(self, found: tuple[Any, ...]) -> None:
+        """Take the reductions of the next block into those of all before it."""
+        if not self.joined:
+            self.totals = list(found)
+            return
+        for i, (join, dtype) in enumerate(zip(self.joins, self.dtypes, strict=True)):
+            self.totals[i] = join(np.asarray(self.totals[i], dtype), np.asarray(found[i], dtype))
 
 
 def blocks_for(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import textwrap
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -631,13 +632,31 @@ class TestWorkers:
             "parent 2000000.0 True",
         ]
 
-    def test_what_a_worker_raises(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def fail(job: Any) -> None:
+    def test_what_a_worker_raises(self) -> None:
+        def fail() -> None:
             if threading.current_thread() is not threading.main_thread():
                 raise MemoryError("no more")
 
-        monkeypatch.setattr(blocks._Job, "_run", fail)
-        nothing: list[Any] = [None] * 6
-        jobs = [blocks._Job(*nothing) for _ in range(2)]
         with pytest.raises(MemoryError, match="no more"):
-            blocks._run(jobs)
+            blocks._in_threads(fail, 2)
+
+    def test_reductions_are_joined_in_order_whichever_block_is_first(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A sum in another order would differ in its last digits from call to call."""
+        x = sg.vector("x", "n")
+        f = sg.compile(x, sg.sum(sg.exp(x)))
+        given = np.random.default_rng(0).uniform(-20, 20, 50 * ROWS)
+        first = f(given)
+        taken: list[int] = []
+        compute = blocks._Work._block
+
+        def slow(work: Any, part: Any, start: int, stop: int) -> None:
+            time.sleep(0.002 * (start // ROWS % 3 == 0))
+            compute(work, part, start, stop)
+            taken.append(start)
+
+        monkeypatch.setattr(blocks._Work, "_block", slow)
+        assert f(given) == first
+        assert sorted(taken) == list(range(0, 50 * ROWS, ROWS))
+        assert taken != sorted(taken)
