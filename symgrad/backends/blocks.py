@@ -11,7 +11,7 @@ import functools
 import math
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +41,8 @@ MUCH = 10**8
 _MUCH_EACH = 2000
 """... and more than this for each element of what all rows share, which every core reads, and of
 what has to be joined."""
+_FEW = 8
+"""Adding up so many float32 numbers needs no float64."""
 _SPARE = 4
 """For so many sizes of blocks, temporaries are kept from call to call."""
 
@@ -64,7 +66,13 @@ class Blocks:
         self.constraints = constraints
         self.parts = parts
         self.part = part
-        self.rest = NumpyProgram(parts.rest)
+        reductions = parts.rest.inputs[: len(parts.joined)]
+        computed = [n for n in parts.rest.outputs if n not in reductions]
+        self.rest = NumpyProgram(Graph(parts.rest.inputs, computed)) if computed else None
+        self.as_joined = [
+            reductions.index(n) if n in reductions else None for n in parts.rest.outputs
+        ]
+        """For each output without rows, which reduction it is, if it is one."""
         self.with_rows = [self._has_rows(node) for node in graph.inputs]
         self.results = [n for n in parts.part.outputs if self._has_rows(n)]
         self.reductions = parts.part.outputs[len(self.results) :]
@@ -119,20 +127,36 @@ class Blocks:
             np.asarray(total, node.type.dtype)
             for total, node in zip(work.totals, self.reductions, strict=True)
         ]
-        # The kernel has converted the numbers for itself; the reference takes arrays.
-        arrays = [
-            np.asarray(value, node.type.dtype)
-            for value, node in zip(values, self.graph.inputs, strict=True)
-        ]
-        rest = iter(self.rest.run([*totals, *arrays], sizes))
+        others = self._others(totals, values, sizes)
         results: list[Any] = []
         for i, position in enumerate(self.parts.rows):
             if position is None:
-                results.append(next(rest))
+                results.append(next(others))
             else:
                 again = position in self.parts.rows[:i]
                 results.append(made[position].copy() if again else made[position])
         return results
+
+    def _others(
+        self, totals: Sequence[Array], values: Sequence[Any], sizes: Mapping[str, int]
+    ) -> Iterator[Any]:
+        """Yield the outputs without rows: reductions, and what is computed of them."""
+        computed: Iterator[Any] = iter(())
+        if self.rest is not None:
+            # The kernel has converted the numbers for itself; the reference takes arrays.
+            arrays = [
+                np.asarray(value, node.type.dtype)
+                for value, node in zip(values, self.graph.inputs, strict=True)
+            ]
+            computed = iter(self.rest.run([*totals, *arrays], sizes))
+        for i, position in enumerate(self.as_joined):
+            if position is None:
+                yield next(computed)
+            elif not totals[position].shape:
+                yield totals[position][()]
+            else:
+                again = position in self.as_joined[:i]
+                yield totals[position].copy() if again else totals[position]
 
     def _sizes(self, values: Sequence[Any]) -> dict[str, int]:
         sizes: dict[str, int] = {}
@@ -244,9 +268,11 @@ class _Work:
         self.joined = 0
         self.totals: list[Any] = []
         self.joins = [getattr(np, name) for name in owner.parts.joined]
-        # Sums of float32 are kept in float64 from block to block, too.
+        # Sums of float32 are kept in float64 from block to block, too, where there are many.
         self.dtypes = [
-            FLOAT64 if n.type.dtype == FLOAT32 and join is np.add else n.type.dtype
+            FLOAT64
+            if n.type.dtype == FLOAT32 and join is np.add and len(self.starts) > _FEW
+            else n.type.dtype
             for n, join in zip(owner.reductions, self.joins, strict=True)
         ]
 
@@ -294,7 +320,8 @@ class _Work:
             self.totals = list(found)
             return
         for i, (join, dtype) in enumerate(zip(self.joins, self.dtypes, strict=True)):
-            self.totals[i] = join(np.asarray(self.totals[i], dtype), np.asarray(found[i], dtype))
+            total = np.asarray(self.totals[i], dtype)
+            self.totals[i] = join(total, np.asarray(found[i], dtype), out=total)
 
 
 def blocks_for(
