@@ -15,9 +15,13 @@ Only generated kernels and those that call them import this module, and with it 
 
 from __future__ import annotations
 
+import ast
 import ctypes
+import functools
+import re
 import sys
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -86,11 +90,37 @@ def _kind(dtype: DType) -> int:
 _INT = ir.IntType(64)
 
 
-class Entered(NoAlias):
-    """The compiler of a kernel that `entry` calls: another function takes the wrapper's place."""
+Dims = Sequence[tuple[int | str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Checks:
+    """What the arguments of a kernel must satisfy.
+
+    Attributes:
+        shapes: The shape of each argument. A name is the same size wherever it stands; other
+            texts are computed of names: ``s0 - 1``.
+        relations: What else is true of sizes: ``s0 >= 3``.
+        apart: The positions of arguments that must not share memory, in pairs.
+    """
+
+    shapes: Dims
+    relations: Sequence[str]
+    apart: Sequence[tuple[int, int]]
+
+
+def entered(shapes: Dims, relations: Sequence[str], apart: Sequence[tuple[int, int]]) -> Any:
+    """Return Numba's compiler for a kernel that `entry` calls, after these checks."""
+    return type("Entered", (_Entered,), {"checks": _Checks(shapes, relations, apart)})
+
+
+class _Entered(NoAlias):
+    """Numba's compiler, but for the wrapper: another function takes its place."""
+
+    checks: _Checks
 
     def define_pipelines(self) -> Any:
-        """Return Numba's own pipelines, but for the last of their steps."""
+        """Return Numba's own pipelines with another last step."""
         pipelines = super().define_pipelines()
         for pipeline in pipelines:
             pipeline.passes = [
@@ -102,10 +132,14 @@ class Entered(NoAlias):
 
 
 class _Lower(Lower):
+    def __init__(self, checks: _Checks, *arguments: Any, **options: Any):
+        self.checks = checks
+        super().__init__(*arguments, **options)
+
     def create_cpython_wrapper(self, release_gil: bool = False) -> None:
         """Write the entry instead of Numba's wrapper."""
         module = self.context.create_module("entry")
-        _Entry(self.context, module, self.fndesc, release_gil).write()
+        _Entry(self.context, module, self.fndesc, self.checks, release_gil).write()
         self.library.add_ir_module(module)
 
 
@@ -113,14 +147,30 @@ class _Lower(Lower):
 class _Lowering(BaseNativeLowering):
     _name = "entered_lowering"
 
+    def run_pass(self, state: Any) -> bool:
+        """Lower a kernel."""
+        # Numba compiles under a lock, and no kernel calls another.
+        self.checks = state.pipeline.checks
+        done: bool = super().run_pass(state)
+        return done
+
     @property
-    def lowering_class(self) -> type[Lower]:
+    def lowering_class(self) -> Any:
         """What lowers a function."""
-        return _Lower
+        return functools.partial(_Lower, self.checks)
 
 
 def _name(descriptor: Any) -> str:
     return f"{descriptor.llvm_func_name}.entry"
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """Where an array lies, as integers in the machine code."""
+
+    start: Any
+    shape: list[Any]
+    itemsize: int
 
 
 class _Entry:
@@ -129,9 +179,13 @@ class _Entry:
     It reads the table from first to last; `entry` writes it in the same order.
     """
 
-    def __init__(self, context: Any, module: Any, descriptor: Any, release_gil: bool):
+    def __init__(
+        self, context: Any, module: Any, descriptor: Any, checks: _Checks, release_gil: bool
+    ):
         self.context = context
         self.descriptor = descriptor
+        self.checks = checks
+        self.arrays: list[_Memory] = []
         self.release_gil = release_gil
         kind = context.call_conv.get_function_type(descriptor.restype, descriptor.argtypes)
         self.kernel = ir.Function(module, kind, descriptor.llvm_func_name)
@@ -155,6 +209,7 @@ class _Entry:
             self.array(type_) if isinstance(type_, types.Array) else self.number(type_)
             for type_ in self.descriptor.argtypes
         ]
+        self.check()
         thread = self.api.save_thread() if self.release_gil else None
         # In one piece with this function, the kernel would lose what is said of its arguments.
         status, result = self.context.call_conv.call_function(
@@ -242,13 +297,15 @@ class _Entry:
         for dim in shape[:0:-1]:
             strides.insert(0, self.builder.mul(strides[0], dim))
         made = self.context.make_array(type_)(self.context, self.builder)
-        data = self.load(array, _ArrayFields.data.offset)
-        data = self.builder.inttoptr(data, made.data.type)
+        start = self.load(array, _ArrayFields.data.offset)
+        self.arrays.append(_Memory(start, shape, itemsize))
+        data = self.builder.inttoptr(start, made.data.type)
         populate_array(made, data, shape, strides, itemsize, meminfo=None)
         return made._getvalue()
 
     def number(self, type_: Any) -> Any:
         """Return the next number that was given: a Python or NumPy number, or an array of one."""
+        self.arrays.append(_Memory(None, [], 0))
         value = self.argument()
         type_of_value = self.load(value, _TYPE)
         own = self.builder.or_(
@@ -272,6 +329,80 @@ class _Entry:
         place.add_incoming(data, last)
         pointer = self.context.get_data_type(type_).as_pointer()
         return self.context.unpack_value(self.builder, type_, self.builder.inttoptr(place, pointer))
+
+    def check(self) -> None:
+        """Refuse the call unless shapes, relations and memory are as they must be."""
+        sizes: dict[str, Any] = {}
+        places = [
+            (dim, got)
+            for dims, array in zip(self.checks.shapes, self.arrays, strict=True)
+            for dim, got in zip(dims, array.shape, strict=True)
+        ]
+        for dim, got in places:
+            if isinstance(dim, str) and dim.isidentifier():
+                sizes.setdefault(dim, got)
+        fits = [
+            self.same(got, wanted)
+            for dim, got in places
+            if (wanted := self.size(dim, sizes)) is not got
+        ]
+        for relation in self.checks.relations:
+            left, sign, right = re.split("(==|>=)", relation)
+            fits.append(
+                self.builder.icmp_signed(sign, self.size(left, sizes), self.size(right, sizes))
+            )
+        fits += [self.are_apart(self.arrays[i], self.arrays[j]) for i, j in self.checks.apart]
+        if fits:
+            self.require(*fits)
+
+    def size(self, text: int | str, sizes: Mapping[str, Any]) -> Any:
+        """Return a size as an integer, from those that have names."""
+        return self.computed(ast.parse(str(text).strip(), mode="eval").body, sizes)
+
+    def computed(self, tree: ast.expr, sizes: Mapping[str, Any]) -> Any:
+        """Return the value of an expression of sizes."""
+        match tree:
+            case ast.Constant(value=int() as value):
+                return _INT(value)
+            case ast.Name(id=name):
+                return sizes[name]
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                return self.builder.neg(self.computed(operand, sizes))
+            case ast.BinOp(left=left, op=op, right=right):
+                a, b = self.computed(left, sizes), self.computed(right, sizes)
+                return self.operation(op, a, b)
+            case _:
+                raise NotImplementedError(ast.unparse(tree))
+
+    def operation(self, op: ast.operator, a: Any, b: Any) -> Any:
+        """Return the sum, difference, product, or quotient rounded down, of two integers."""
+        match op:
+            case ast.Add():
+                return self.builder.add(a, b)
+            case ast.Sub():
+                return self.builder.sub(a, b)
+            case ast.Mult():
+                return self.builder.mul(a, b)
+            case ast.FloorDiv():
+                # Divisors are positive; the processor rounds towards zero.
+                below = self.builder.icmp_signed("<", self.builder.srem(a, b), _INT(0))
+                return self.builder.sub(self.builder.sdiv(a, b), self.builder.zext(below, _INT))
+            case _:
+                raise NotImplementedError(type(op).__name__)
+
+    def are_apart(self, a: _Memory, b: _Memory) -> Any:
+        """Return whether two arrays share no memory."""
+        ends = []
+        for array in (a, b):
+            count = functools.reduce(self.builder.mul, array.shape, _INT(array.itemsize))
+            ends.append(self.builder.add(array.start, count))
+        apart = self.builder.or_(
+            self.builder.icmp_unsigned("<=", ends[0], b.start),
+            self.builder.icmp_unsigned("<=", ends[1], a.start),
+        )
+        for array, end in zip((a, b), ends, strict=True):
+            apart = self.builder.or_(apart, self.same(end, array.start))
+        return apart
 
     def returned(self, result: Any) -> Any:
         """Return what the kernel returns as an object: nothing, a number, or several."""
@@ -331,10 +462,10 @@ def entry(
 
     It takes arrays and numbers for the kernel's arguments in order, but for those in ``fixed``, and
     returns the kernel's numbers: None, one, or a tuple. Anything else than arrays in one piece and
-    numbers of the kernel's dtypes and ranks raises TypeError; sizes are up to the kernel.
+    numbers of the kernel's dtypes raises TypeError, and so do shapes that do not fit together.
 
     Args:
-        kernel: A function compiled by `Entered`, for one signature.
+        kernel: A function compiled by what `entered` returns, for one signature.
         fixed: Arguments that are the same in every call, by position.
         written: The positions of arguments that the kernel writes to.
     """

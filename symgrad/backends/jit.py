@@ -161,21 +161,3 @@ def fill(_typing: Any, a: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(a, value), code
-
-
-@intrinsic
-def overlap(_typing: Any, a: Any, b: Any) -> Any:
-    """Return whether two contiguous arrays share memory."""
-
-    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        starts, ends = [], []
-        for type_, value in zip(signature.args, values, strict=True):
-            array = context.make_array(type_)(context, builder, value)
-            start = builder.ptrtoint(array.data, _INT)
-            size = builder.mul(array.nitems, array.itemsize)
-            starts.append(start)
-            ends.append(builder.add(start, size))
-        before = builder.icmp_unsigned("<", starts[0], ends[1])
-        return builder.and_(before, builder.icmp_unsigned("<", starts[1], ends[0]))
-
-    return types.boolean(a, b), code

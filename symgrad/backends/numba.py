@@ -27,7 +27,7 @@ from symgrad.ir.call import Constraint
 from symgrad.ir.cost import total_cost
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node
-from symgrad.ir.size import Dim, Size, evaluate, product
+from symgrad.ir.size import Dim, Size, evaluate, names_in, product
 from symgrad.ir.types import Array, DType, TensorType
 from symgrad.lower.element import renamed
 from symgrad.lower.outline import kernel_line, outlined
@@ -44,8 +44,8 @@ LARGEST_SCALAR = 15_000
 HEADER = """import numpy as np
 from numba import njit, types
 
-from symgrad.backends.entry import Entered
-from symgrad.backends.jit import NoAlias, fill, gemm, gemv, overlap, wide
+from symgrad.backends.entry import entered
+from symgrad.backends.jit import NoAlias, fill, gemm, gemv, wide
 """
 
 
@@ -323,15 +323,15 @@ def kernel_module(
     lines = [
         "wide()",
         *source.sizes,
-        *_checks(graph, source, arguments, constraints, set(updates)),
         *(text for line in source.lines for text in kernel_line(line)),
         *_returned(graph, source, updates),
     ]
     signature = ", ".join(signature_type(type_) for _, type_ in arguments)
     comma = "," if arguments else ""
     kernel = function("kernel", tuple(name for name, _ in arguments), lines)
-    decorator = f"@njit([({signature}{comma})], {_kernel_options(source, 'Entered')})"
-    return "\n\n".join([*_preamble(source), f"{decorator}\n{kernel}"])
+    checks = _checks(graph, arguments, constraints, set(updates))
+    decorator = f"@njit([({signature}{comma})], {_kernel_options(source, 'CHECKED')})"
+    return "\n\n".join([*_preamble(source), checks, f"{decorator}\n{kernel}"])
 
 
 def driver_module(graph: Graph, source: Source, updates: Mapping[Node, Node]) -> str:
@@ -395,54 +395,26 @@ def _returned(graph: Graph, source: Source, updates: Mapping[Node, Node]) -> lis
 
 def _checks(
     graph: Graph,
-    source: Source,
     arguments: Sequence[tuple[str, TensorType]],
     constraints: Sequence[Constraint],
     written: Set[Node],
-) -> list[str]:
-    """Return the lines that raise where an argument is not as declared, or overlaps another.
+) -> str:
+    """Return what the entry checks: shapes, relations between sizes, and what must lie apart.
 
-    They are one condition without branches, which takes Numba less long than one after another.
+    A kernel could check it as well, but Numba takes long for each line. Something written must not
+    lie in the memory of something only read; what is written belongs to the caller of the program,
+    who keeps it apart.
     """
-    names = _named_sizes(graph, source)
-    faults = []
-    for i, (name, type_) in enumerate(arguments):
-        for axis, dim in enumerate(type_.shape):
-            wanted = renamed(str(dim), names)
-            # Arrays that are made for a call differ from call to call in named sizes only.
-            made = i >= len(graph.inputs) and isinstance(dim, int)
-            if wanted != f"{name}.shape[{axis}]" and not made:
-                faults.append(f"({name}.shape[{axis}] != {wanted})")
-    for c in constraints:
-        left, right = (renamed(str(side), names) for side in (c.left, c.right))
-        faults.append(f"(not ({left} {c.relation} {right}))")
-    faults += _overlaps(graph, source, written)
-    return [f"if {' | '.join(faults)}:", "    raise ValueError"] if faults else []
-
-
-def _overlaps(graph: Graph, source: Source, written: Set[Node]) -> list[str]:
-    """Return what is true where something written lies in the memory of something only read.
-
-    What is written belongs to the caller of the program, who keeps it apart.
-    """
-    names = dict(zip(graph.inputs, source.arguments, strict=False))
-    arrays = {n: text for n, text in names.items() if n.type.shape}
-    return [
-        f"overlap({text}, {other})"
-        for x, text in arrays.items()
-        for y, other in arrays.items()
-        if x not in written and y in written
+    found = names_in(tuple(type_.shape for _, type_ in arguments))
+    names = {name: f"s{i}" for i, name in enumerate(sorted(found))}
+    shapes = [
+        tuple(dim if isinstance(dim, int) else renamed(str(dim), names) for dim in type_.shape)
+        for _, type_ in arguments
     ]
-
-
-def _named_sizes(graph: Graph, source: Source) -> dict[str, str]:
-    """Return each named size with the expression that reads it off the first argument with it."""
-    found: dict[str, str] = {}
-    for name, node in zip(source.arguments, graph.inputs, strict=False):
-        for axis, dim in enumerate(node.type.shape):
-            if isinstance(dim, Size):
-                found.setdefault(str(dim), f"{name}.shape[{axis}]")
-    return found
+    relations = [renamed(f"{c.left} {c.relation} {c.right}", names) for c in constraints]
+    arrays = [(i, node) for i, node in enumerate(graph.inputs) if node.type.shape]
+    apart = [(i, j) for i, x in arrays for j, y in arrays if x not in written and y in written]
+    return f"CHECKED = entered(\n    {shapes},\n    {relations},\n    {apart},\n)"
 
 
 def signature_type(type_: TensorType) -> str:
