@@ -30,12 +30,12 @@ from numba import types
 from numba.core import cgutils
 from numba.core.compiler_machinery import register_pass
 from numba.core.lowering import Lower
-from numba.core.typed_passes import BaseNativeLowering, NativeLowering
+from numba.core.typed_passes import NativeLowering
 from numba.np.arrayobj import populate_array
 from numba.np.numpy_support import as_dtype
 
 from symgrad import errors
-from symgrad.backends.jit import NoAlias
+from symgrad.backends.jit import NoAlias, shortened
 from symgrad.ir.types import FLOAT64, Array, DType
 
 # What objects look like in memory
@@ -120,15 +120,8 @@ class _Entered(NoAlias):
     checks: _Checks
 
     def define_pipelines(self) -> Any:
-        """Return Numba's own pipelines with another last step."""
-        pipelines = super().define_pipelines()
-        for pipeline in pipelines:
-            pipeline.passes = [
-                (_Lowering if step is NativeLowering else step, text)
-                for step, text in pipeline.passes
-            ]
-            pipeline.finalize()
-        return pipelines
+        """Return Numba's own pipelines, shortened, and with another last step."""
+        return shortened(super().define_pipelines(), _Lowering)
 
 
 class _Lower(Lower):
@@ -144,7 +137,7 @@ class _Lower(Lower):
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
-class _Lowering(BaseNativeLowering):
+class _Lowering(NativeLowering):
     _name = "entered_lowering"
 
     def run_pass(self, state: Any) -> bool:

@@ -12,7 +12,10 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
+from numba.core.compiler_machinery import register_pass
+from numba.core.typed_passes import NativeLowering
 from numba.extending import intrinsic
 
 _INT = ir.IntType(64)
@@ -27,9 +30,89 @@ class NoAlias(Compiler):
     """
 
     def define_pipelines(self) -> Any:
-        """Return Numba's own pipelines."""
+        """Return Numba's own pipelines, shortened."""
         self.state.flags.noalias = True
-        return super().define_pipelines()
+        return shortened(super().define_pipelines())
+
+
+class _Linked(JITCodeLibrary):
+    """The code of a helper, which is linked into kernels and inlined there, and not run by itself.
+
+    To optimise it alone, and to make machine code of it, would be work for nothing.
+    """
+
+    def finalize(self) -> None:
+        """Link what the helper calls, and no more."""
+        for library in dict.fromkeys(self._linking_libraries):
+            self._reload_init.update(library._reload_init)
+            self._final_module.link_in(library._get_module_for_linking(), preserve=True)
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """Return that there is no machine code."""
+        return 0
+
+    @property
+    def codegen(self) -> Any:
+        """Where the environment of the function is put: nowhere, as it needs none."""
+        return self
+
+    def set_env(self, name: str, environment: Any) -> None:
+        """Take no notice of an environment."""
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _LinkedLowering(NativeLowering):
+    _name = "linked_lowering"
+
+    def run_pass(self, state: Any) -> bool:
+        """Lower a helper."""
+        state.library = _Linked(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.library.enable_object_caching()
+        done: bool = super().run_pass(state)
+        return done
+
+
+class Helper(Compiler):
+    """Numba's compiler for functions that only kernels call."""
+
+    def define_pipelines(self) -> Any:
+        """Return Numba's own pipelines, shortened, and with another last step."""
+        return shortened(super().define_pipelines(), _LinkedLowering)
+
+
+_UNUSED = {
+    "with_lifting",
+    "inline_closure_likes",
+    "rewrite_semantic_constants",
+    "dead_branch_prune",
+    "Rewrite dynamic raises",
+    "make_function_op_code_to_jit_function",
+    "inline_inlinables",
+    "find_literally",
+    "literal_unroll",
+    "LiteralPropagation",
+    "nopython_rewrites",
+}
+"""Numba's passes for what no kernel has in it: closures, with blocks, literals, array expressions.
+Without them and `_Linked`, a seventh less is done."""
+
+
+def shortened(pipelines: Any, lowering: Any = NativeLowering) -> Any:
+    """Return Numba's pipelines without what kernels have no use for.
+
+    Args:
+        pipelines: Numba's own.
+        lowering: What takes the place of their step from types to LLVM.
+    """
+    for pipeline in pipelines:
+        pipeline.passes = [
+            (lowering if step is NativeLowering else step, text)
+            for step, text in pipeline.passes
+            if step._name not in _UNUSED
+        ]
+        pipeline.finalize()
+    return pipelines
 
 
 class _Array:

@@ -45,11 +45,11 @@ HEADER = """import numpy as np
 from numba import njit, types
 
 from symgrad.backends.entry import entered
-from symgrad.backends.jit import NoAlias, fill, gemm, gemv, wide
+from symgrad.backends.jit import Helper, NoAlias, fill, gemm, gemv, wide
 """
 
 
-_INSIDE = "no_cpython_wrapper=True, no_cfunc_wrapper=True, "
+_INSIDE = "pipeline_class=Helper, no_cpython_wrapper=True, no_cfunc_wrapper=True, "
 """Helpers are called by kernels only; wrappers for other callers would take time to compile."""
 
 
