@@ -151,8 +151,9 @@ def as_declared(node: Node, value: Any) -> Array:
         array = np.asarray(value)
     except ValueError as error:
         raise errors.ArgumentError(f"{node.attrs['name']}: {error}; it is {node.type}") from None
-    if array.dtype != wanted:
-        array = _cast(node, array)
+    if array.dtype is not wanted:
+        # One dtype may have several names (long long), or metadata.
+        array = array.view(wanted) if array.dtype == wanted else _cast(node, array)
     if not array.flags.c_contiguous or not array.flags.aligned:
         array = np.array(array, order="C", copy=True)
     return array

@@ -278,10 +278,13 @@ class Training:
                 parameters are then as they were.
         """
         step = self._step + 1.0
+        loss: Any
         try:
             loss = self._fast(values, step)
         except Exception:
             # Not as it should be: convert what can be converted, and say what cannot.
+            loss = None
+        if loss is None:
             loss = self._careful(values, step)
         self._step = step
         return loss
@@ -296,6 +299,10 @@ class Training:
         self._step = float(steps)
 
     def _careful(self, values: Mapping[str, Any], step: float) -> Any:
+        names = self.signature.names[-len(self._arrays) :]
+        for name, array in zip(names, self._arrays, strict=True):
+            if not array.flags.writeable:
+                raise errors.ArgumentError(f"{name} is read-only, but a training step writes to it")
         given = named_in_order(self._names, values)
         arrays, sizes = self.signature.bind([*given, step, *self._arrays])
         for i in range(len(given)):

@@ -42,7 +42,8 @@ _MUCH_EACH = 2000
 """... and more than this for each element of what all rows share, which every core reads, and of
 what has to be joined."""
 _FEW = 8
-"""Adding up so many float32 numbers needs no float64."""
+"""Arrays of float32 from so many blocks are added up as such: twice as fast, and as exact as the
+products of matrices that they are."""
 _SPARE = 4
 """For so many sizes of blocks, temporaries are kept from call to call."""
 
@@ -122,11 +123,12 @@ class Blocks:
         self.part.compile()
         work = _Work(self, values, counts, made, sizes, self.block or -(-count // cores()))
         with _BLAS if self.parts.wide else contextlib.nullcontext():
-            _in_threads(work.run, min(cores(), len(work.starts)))
-        totals = [
-            np.asarray(total, node.type.dtype)
-            for total, node in zip(work.totals, self.reductions, strict=True)
-        ]
+            work.compute(min(cores(), len(work.starts)))
+        with np.errstate(all="ignore"):
+            totals = [
+                np.asarray(total, node.type.dtype)
+                for total, node in zip(work.totals, self.reductions, strict=True)
+            ]
         others = self._others(totals, values, sizes)
         results: list[Any] = []
         for i, position in enumerate(self.parts.rows):
@@ -191,6 +193,13 @@ class _OneThread:
         self.limit: Any = None
         self.users = 0
 
+    def reset(self) -> None:
+        """Forget all callers."""
+        self.lock = threading.Lock()
+        if self.users:
+            self.users = 0
+            self.limit.restore_original_limits()
+
     def __enter__(self) -> None:
         with self.lock:
             if self.controller is None:
@@ -220,25 +229,14 @@ def _workers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="symgrad")
 
 
+def _forked() -> None:
+    """Begin anew: a forked process has none of the threads that others were."""
+    _workers.cache_clear()
+    _BLAS.reset()
+
+
 if hasattr(os, "register_at_fork"):
-    # A forked process has the pool, but none of its threads.
-    os.register_at_fork(after_in_child=_workers.cache_clear)
-
-
-def _in_threads(run: Callable[[], None], count: int) -> None:
-    """Call a function in so many threads at the same time, this one among them."""
-    try:
-        others = [_workers().submit(run) for _ in range(count - 1)]
-    except RuntimeError:
-        # The interpreter is about to exit, and starts nothing any more.
-        others = []
-    try:
-        run()
-    finally:
-        for other in others:
-            other.exception()
-    for other in others:
-        other.result()
+    os.register_at_fork(after_in_child=_forked)
 
 
 class _Work:
@@ -263,34 +261,49 @@ class _Work:
         self.sizes = sizes
         self.starts = range(0, sizes[owner.parts.size], block)
         self.waiting = iter(self.starts)
-        self.lock = threading.Lock()
+        self.handed_out = 0
+        self.error: BaseException | None = None
+        self.lock = threading.Condition()
         self.found: dict[int, tuple[Any, ...]] = {}
         self.joined = 0
         self.totals: list[Any] = []
         self.joins = [getattr(np, name) for name in owner.parts.joined]
-        # Sums of float32 are kept in float64 from block to block, too, where there are many.
+        # Sums of float32 are kept in float64 from block to block, too; arrays where there are many.
+        many = len(self.starts) > _FEW
         self.dtypes = [
             FLOAT64
-            if n.type.dtype == FLOAT32 and join is np.add and len(self.starts) > _FEW
+            if n.type.dtype == FLOAT32 and join is np.add and (many or not n.type.shape)
             else n.type.dtype
             for n, join in zip(owner.reductions, self.joins, strict=True)
         ]
 
+    def compute(self, threads: int) -> None:
+        """Compute all blocks, in so many threads if there are as many to be had."""
+        with contextlib.suppress(RuntimeError):
+            # Where no thread can be started any more, this one does everything.
+            for _ in range(threads - 1):
+                _workers().submit(self.run)
+        self.run()
+        with self.lock:
+            self.lock.wait_for(lambda: not self.handed_out)
+        if self.error is not None:
+            raise self.error
+
     def run(self) -> None:
-        """Compute blocks until none is left."""
+        """Compute blocks until none is left; an error is kept for `compute`."""
         lent: dict[int, Callable[..., Any]] = {}
         with np.errstate(all="ignore"):
             while (start := self._next()) is not None:
-                stop = min(start + self.starts.step, self.starts.stop)
-                rows = stop - start
-                if rows not in lent:
-                    lent[rows] = self.owner.lend(self._sizes(rows))
                 try:
+                    stop = min(start + self.starts.step, self.starts.stop)
+                    rows = stop - start
+                    if rows not in lent:
+                        lent[rows] = self.owner.lend(self._sizes(rows))
                     self._block(lent[rows], start, stop)
-                except BaseException:
-                    with self.lock:
-                        self.waiting = iter(range(0))
-                    raise
+                except BaseException as error:
+                    self._finish(error)
+                else:
+                    self._finish()
         for rows, part in lent.items():
             self.owner.take_back(part, self._sizes(rows))
 
@@ -299,7 +312,17 @@ class _Work:
 
     def _next(self) -> int | None:
         with self.lock:
-            return next(self.waiting, None)
+            start = next(self.waiting, None)
+            self.handed_out += start is not None
+            return start
+
+    def _finish(self, error: BaseException | None = None) -> None:
+        with self.lock:
+            self.handed_out -= 1
+            if error is not None:
+                self.error = error
+                self.waiting = iter(range(0))
+            self.lock.notify_all()
 
     def _block(self, part: Callable[..., Any], start: int, stop: int) -> None:
         values = [

@@ -8,6 +8,7 @@ speed only; an entry that is not what its name says is made anew.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.util
 import os
@@ -51,19 +52,26 @@ def key(source: str) -> str:
     import numba
     import numpy as np
 
-    imported = (Path(__file__).with_name(f"{name}.py").read_text() for name in ("jit", "entry"))
     parts = [
         source,
-        *imported,
+        _interfaces(),
         numba.__version__,
         llvmlite.__version__,
         np.__version__,
         sys.version,
         platform.machine(),
+        str(object.__basicsize__),
         llvm.get_host_cpu_name(),
     ]
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
     return f"symgrad_{digest}"
+
+
+@functools.cache
+def _interfaces() -> str:
+    """Return the source of what is compiled into kernels, or agrees with them on addresses."""
+    names = ("entry", "jit", "layout")
+    return "\0".join(Path(__file__).with_name(f"{name}.py").read_text("utf-8") for name in names)
 
 
 def load(source: str) -> ModuleType:

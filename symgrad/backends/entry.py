@@ -5,8 +5,8 @@ which takes longer than a small kernel. Here the kernel gets a function of its o
 CPython calls with its arguments in a row (METH_FASTCALL). It compares each with the one type that
 the kernel was compiled for, and refuses all others with TypeError; the caller converts them then.
 
-What it reads of objects, and where, is what NumPy's headers compile into every extension module.
-Addresses differ from process to process, and machine code is cached: they come in a table.
+It reads objects where `layout` says. Addresses differ from process to process, and machine code is
+cached: they come in a table.
 
 Only generated kernels and those that call them import this module, and with it Numba.
 """
@@ -16,10 +16,8 @@ Only generated kernels and those that call them import this module, and with it 
 from __future__ import annotations
 
 import ast
-import ctypes
 import functools
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
@@ -34,90 +32,46 @@ from numba.core.typed_passes import NativeLowering
 from numba.np.arrayobj import populate_array
 from numba.np.numpy_support import as_dtype
 
-from symgrad import errors
+from symgrad.backends import layout
 from symgrad.backends.jit import NoAlias, shortened
-from symgrad.ir.types import FLOAT64, Array, DType
-
-# What objects look like in memory
-
-_HEAD = object.__basicsize__
-_TYPE = _HEAD - ctypes.sizeof(ctypes.c_void_p)
-"""Where an object has its type: last in its head."""
-
-
-class _ArrayFields(ctypes.Structure):
-    """The beginning of an array (PyArrayObject_fields in ndarraytypes.h)."""
-
-    _fields_ = (
-        ("head", ctypes.c_byte * _HEAD),
-        ("data", ctypes.c_void_p),
-        ("nd", ctypes.c_int),
-        ("dimensions", ctypes.c_void_p),
-        ("strides", ctypes.c_void_p),
-        ("base", ctypes.c_void_p),
-        ("descr", ctypes.c_void_p),
-        ("flags", ctypes.c_int),
-    )
-
-
-class _DTypeFields(ctypes.Structure):
-    """The beginning of a dtype (PyArray_Descr): its eight bytes from ``kind`` on say which it is.
-
-    A dtype may be there more than once: that of an array that was pickled is.
-    """
-
-    _fields_ = (
-        ("head", ctypes.c_byte * _HEAD),
-        ("type", ctypes.c_void_p),
-        ("kind", ctypes.c_uint64),
-    )
-
-
-_CONTIGUOUS, _ALIGNED, _WRITEABLE = 0x1, 0x100, 0x400
-"""Flags of an array: C_CONTIGUOUS, ALIGNED, WRITEABLE."""
-_PY_ARRAY_SCALAR = 60
-"""The position of PyArray_Scalar in NumPy's table of C functions."""
-_FASTCALL = 0x80
-
-
-def _kind(dtype: DType) -> int:
-    kind: int = _DTypeFields.from_address(id(dtype)).kind
-    return kind
-
+from symgrad.ir.types import FLOAT64, Array
 
 # In the machine code
 
 _INT = ir.IntType(64)
-
-
-Dims = Sequence[tuple[int | str, ...]]
+Dims = Sequence[int | str]
 
 
 @dataclass(frozen=True, slots=True)
-class _Checks:
-    """What the arguments of a kernel must satisfy.
+class Interface:
+    """What the entry of a kernel takes and returns.
 
     Attributes:
         shapes: The shape of each argument. A name is the same size wherever it stands; other
             texts are computed of names: ``s0 - 1``.
         relations: What else is true of sizes: ``s0 >= 3``.
         apart: The positions of arguments that must not share memory, in pairs.
+        results: What is returned: None for the next of the kernel's numbers, or an array that the
+            entry makes: for which argument, and in which shape it is handed out.
+        bare: Whether the only result comes without a tuple around it.
     """
 
-    shapes: Dims
+    shapes: Sequence[Dims]
     relations: Sequence[str]
     apart: Sequence[tuple[int, int]]
+    results: Sequence[tuple[int, Dims] | None]
+    bare: bool
 
 
-def entered(shapes: Dims, relations: Sequence[str], apart: Sequence[tuple[int, int]]) -> Any:
-    """Return Numba's compiler for a kernel that `entry` calls, after these checks."""
-    return type("Entered", (_Entered,), {"checks": _Checks(shapes, relations, apart)})
+def entered(interface: Interface) -> Any:
+    """Return Numba's compiler for a kernel that `entry` calls."""
+    return type("Entered", (_Entered,), {"interface": interface})
 
 
 class _Entered(NoAlias):
     """Numba's compiler, but for the wrapper: another function takes its place."""
 
-    checks: _Checks
+    interface: Interface
 
     def define_pipelines(self) -> Any:
         """Return Numba's own pipelines, shortened, and with another last step."""
@@ -125,14 +79,14 @@ class _Entered(NoAlias):
 
 
 class _Lower(Lower):
-    def __init__(self, checks: _Checks, *arguments: Any, **options: Any):
-        self.checks = checks
+    def __init__(self, interface: Interface, *arguments: Any, **options: Any):
+        self.interface = interface
         super().__init__(*arguments, **options)
 
     def create_cpython_wrapper(self, release_gil: bool = False) -> None:
         """Write the entry instead of Numba's wrapper."""
         module = self.context.create_module("entry")
-        _Entry(self.context, module, self.fndesc, self.checks, release_gil).write()
+        _Entry(self.context, module, self.fndesc, self.interface, release_gil).write()
         self.library.add_ir_module(module)
 
 
@@ -143,14 +97,14 @@ class _Lowering(NativeLowering):
     def run_pass(self, state: Any) -> bool:
         """Lower a kernel."""
         # Numba compiles under a lock, and no kernel calls another.
-        self.checks = state.pipeline.checks
+        self.interface = state.pipeline.interface
         done: bool = super().run_pass(state)
         return done
 
     @property
     def lowering_class(self) -> Any:
         """What lowers a function."""
-        return functools.partial(_Lower, self.checks)
+        return functools.partial(_Lower, self.interface)
 
 
 def _name(descriptor: Any) -> str:
@@ -169,40 +123,54 @@ class _Memory:
 class _Entry:
     """Writes the entry of a kernel: ``PyObject *entry(table, PyObject *const *given, n)``.
 
-    It reads the table from first to last; `entry` writes it in the same order.
+    It reads the table from first to last, and `entry` writes it in the same order:
+
+    - how many arguments are given; addresses of the type of arrays, of PyArray_Scalar, and of
+      PyArray_NewFromDescr;
+    - for each argument that is not made here: an array's address if it is always the same one,
+      else 0; or the two types that a number may have. Then the flags and the kind of dtype that
+      an array must have;
+    - for each array that is made here: its dtype, from how many elements on it is large, and what
+      to call then;
+    - the dtype of each number that is returned.
     """
 
     def __init__(
-        self, context: Any, module: Any, descriptor: Any, checks: _Checks, release_gil: bool
+        self, context: Any, module: Any, descriptor: Any, interface: Interface, release_gil: bool
     ):
         self.context = context
         self.descriptor = descriptor
-        self.checks = checks
-        self.arrays: list[_Memory] = []
+        self.interface = interface
         self.release_gil = release_gil
-        kind = context.call_conv.get_function_type(descriptor.restype, descriptor.argtypes)
-        self.kernel = ir.Function(module, kind, descriptor.llvm_func_name)
+        signature = context.call_conv.get_function_type(descriptor.restype, descriptor.argtypes)
+        self.kernel = ir.Function(module, signature, descriptor.llvm_func_name)
         self.object = context.get_argument_type(types.pyobject)
-        kind = ir.FunctionType(self.object, [self.object, _INT, _INT])
-        self.function = ir.Function(module, kind, _name(descriptor))
+        signature = ir.FunctionType(self.object, [self.object, _INT, _INT])
+        self.function = ir.Function(module, signature, _name(descriptor))
         self.builder = ir.IRBuilder(self.function.append_basic_block())
         self.api = context.get_python_api(self.builder)
         self.refused = self.function.append_basic_block("refused")
         table, self.next, self.count = self.function.args
-        self.table = self.load(self.address(table), _ArrayFields.data.offset)
+        self.table = self.load(self.address(table), layout.ArrayFields.data.offset)
         self.words = 0
+        self.arrays: dict[int, _Memory] = {}
+        self.sizes: dict[str, Any] = {}
+        self.made: dict[int, Any] = {}
 
     def write(self) -> None:
         """Write the whole function."""
         builder = self.builder
         self.require(self.same(self.count, self.word()))
-        self.array_type = self.word()
-        self.scalar = self.word()
-        values = [
-            self.array(type_) if isinstance(type_, types.Array) else self.number(type_)
-            for type_ in self.descriptor.argtypes
-        ]
+        self.array_type, self.new_scalar, self.new_array = (self.word() for _ in range(3))
+        outputs = dict(result for result in self.interface.results if result is not None)
+        values: dict[int, Any] = {}
+        for i, type_ in enumerate(self.descriptor.argtypes):
+            if i not in outputs:
+                is_array = isinstance(type_, types.Array)
+                values[i] = self.array(i, type_) if is_array else self.number(type_)
         self.check()
+        for i, dims in sorted(outputs.items()):
+            values[i] = self.output(i, self.descriptor.argtypes[i], dims)
         thread = self.api.save_thread() if self.release_gil else None
         # In one piece with this function, the kernel would lose what is said of its arguments.
         status, result = self.context.call_conv.call_function(
@@ -210,18 +178,30 @@ class _Entry:
             self.kernel,
             self.descriptor.restype,
             self.descriptor.argtypes,
-            values,
+            [values[i] for i in range(len(values))],
             attrs=("noinline",),
         )
         if thread is not None:
             self.api.restore_thread(thread)
         with builder.if_then(status.is_error, likely=False):
             self.context.call_conv.raise_error(builder, self.api, status)
-            builder.ret(self.api.get_null_object())
+            self.fail()
         builder.ret(self.returned(result))
         builder.position_at_end(self.refused)
         self.api.err_set_none("PyExc_TypeError")
         builder.ret(self.api.get_null_object())
+
+    def fail(self) -> None:
+        """Return with the exception that is set, without the arrays that were made."""
+        for array in self.made.values():
+            self.api.decref(array)
+        self.builder.ret(self.api.get_null_object())
+
+    def needs(self, made: Any) -> Any:
+        """Return an object that was made, or fail where there is none."""
+        with self.builder.if_then(cgutils.is_null(self.builder, made), likely=False):
+            self.fail()
+        return made
 
     def word(self) -> Any:
         """Return the next word of the table."""
@@ -259,16 +239,16 @@ class _Entry:
     def is_array(self, array: Any, rank: int, flags: Any, kind: Any) -> tuple[Any, ...]:
         """Return what is true of an array object of this rank, with these flags and this dtype."""
         number = ir.IntType(32)
-        got = self.load(array, _ArrayFields.flags.offset, number)
+        got = self.load(array, layout.ArrayFields.flags.offset, number)
         wanted = self.builder.trunc(flags, number)
-        dtype = self.load(array, _ArrayFields.descr.offset)
+        dtype = self.load(array, layout.ArrayFields.descr.offset)
         return (
-            self.same(self.load(array, _ArrayFields.nd.offset, number), number(rank)),
+            self.same(self.load(array, layout.ArrayFields.nd.offset, number), number(rank)),
             self.same(self.builder.and_(got, wanted), wanted),
-            self.same(self.load(dtype, _DTypeFields.kind.offset), kind),
+            self.same(self.load(dtype, layout.DTypeFields.kind.offset), kind),
         )
 
-    def array(self, type_: Any) -> Any:
+    def array(self, position: int, type_: Any) -> Any:
         """Return the next array, as the kernel takes it: from the table, or else one given."""
         fixed = self.word()
         is_given = self.same(fixed, _INT(0))
@@ -281,31 +261,82 @@ class _Entry:
         array.add_incoming(given, middle)
         self.next = self.builder.add(self.next, self.builder.select(is_given, _INT(8), _INT(0)))
         flags, kind = self.word(), self.word()
-        self.require(self.same(self.load(array, _TYPE), self.array_type))
+        self.require(self.same(self.load(array, layout.TYPE), self.array_type))
         self.require(*self.is_array(array, type_.ndim, flags, kind))
-        dims = self.load(array, _ArrayFields.dimensions.offset)
+        dims = self.load(array, layout.ArrayFields.dimensions.offset)
         shape = [self.load(dims, 8 * axis) for axis in range(type_.ndim)]
-        itemsize = self.context.get_abi_sizeof(self.context.get_data_type(type_.dtype))
-        strides = [_INT(itemsize)]
+        data = self.load(array, layout.ArrayFields.data.offset)
+        self.arrays[position] = _Memory(data, shape, self.itemsize(type_))
+        return self.native(type_, data, shape)
+
+    def itemsize(self, type_: Any) -> int:
+        """Return how many bytes an element of an array takes."""
+        size: int = self.context.get_abi_sizeof(self.context.get_data_type(type_.dtype))
+        return size
+
+    def native(self, type_: Any, data: Any, shape: list[Any]) -> Any:
+        """Return an array in one piece as the kernel takes it."""
+        strides = [_INT(self.itemsize(type_))]
         for dim in shape[:0:-1]:
             strides.insert(0, self.builder.mul(strides[0], dim))
-        made = self.context.make_array(type_)(self.context, self.builder)
-        start = self.load(array, _ArrayFields.data.offset)
-        self.arrays.append(_Memory(start, shape, itemsize))
-        data = self.builder.inttoptr(start, made.data.type)
-        populate_array(made, data, shape, strides, itemsize, meminfo=None)
-        return made._getvalue()
+        array = self.context.make_array(type_)(self.context, self.builder)
+        data = self.builder.inttoptr(data, array.data.type)
+        populate_array(array, data, shape, strides, self.itemsize(type_), meminfo=None)
+        return array._getvalue()
+
+    def output(self, position: int, type_: Any, dims: Dims) -> Any:
+        """Make the array of a result, and return it as the kernel takes it: maybe reshaped."""
+        builder = self.builder
+        dtype, large, keeper = self.word(), self.word(), self.word()
+        shape = [self.size(dim) for dim in dims]
+        count = functools.reduce(builder.mul, shape, _INT(1))
+        is_large = builder.icmp_signed(">=", count, large)
+        with builder.if_else(is_large, likely=False) as (then, otherwise):
+            with then:
+                kept = self.kept(builder.inttoptr(keeper, self.object), shape)
+                first = builder.block
+            with otherwise:
+                fresh = self.fresh(dtype, shape)
+                second = builder.block
+        array = builder.phi(self.object)
+        array.add_incoming(kept, first)
+        array.add_incoming(fresh, second)
+        self.made[position] = self.needs(array)
+        data = self.load(self.address(array), layout.ArrayFields.data.offset)
+        return self.native(type_, data, [self.size(d) for d in self.interface.shapes[position]])
+
+    def kept(self, keeper: Any, shape: list[Any]) -> Any:
+        """Call what keeps the memory of large results."""
+        dims = [self.needs(self.api.long_from_ssize_t(dim)) for dim in shape]
+        made = self.api.call_function_objargs(keeper, dims)
+        for dim in dims:
+            self.api.decref(dim)
+        return made
+
+    def fresh(self, dtype: Any, shape: list[Any]) -> Any:
+        """Make a new array: PyArray_NewFromDescr, which takes a reference to the dtype."""
+        builder = self.builder
+        self.api.incref(builder.inttoptr(dtype, self.object))
+        dims = cgutils.alloca_once(builder, _INT, size=max(len(shape), 1))
+        for axis, dim in enumerate(shape):
+            builder.store(dim, builder.gep(dims, [_INT(axis)]))
+        number, nothing = ir.IntType(32), _INT(0)
+        arguments = [_INT, _INT, number, _INT, _INT, _INT, number, _INT]
+        function = builder.inttoptr(
+            self.new_array, ir.FunctionType(self.object, arguments).as_pointer()
+        )
+        values = [self.array_type, dtype, number(len(shape)), self.address(dims), nothing, nothing]
+        return builder.call(function, [*values, number(0), nothing])
 
     def number(self, type_: Any) -> Any:
         """Return the next number that was given: a Python or NumPy number, or an array of one."""
-        self.arrays.append(_Memory(None, [], 0))
         value = self.argument()
-        type_of_value = self.load(value, _TYPE)
+        type_of_value = self.load(value, layout.TYPE)
         own = self.builder.or_(
             self.same(type_of_value, self.word()), self.same(type_of_value, self.word())
         )
         flags, kind = self.word(), self.word()
-        inside = self.builder.add(value, _INT(_HEAD))
+        inside = self.builder.add(value, _INT(layout.HEAD))
         found = self.function.append_basic_block()
         other = self.function.append_basic_block()
         start = self.builder.block
@@ -313,7 +344,7 @@ class _Entry:
         self.builder.position_at_end(other)
         self.require(self.same(type_of_value, self.array_type))
         self.require(*self.is_array(value, 0, flags, kind))
-        data = self.load(value, _ArrayFields.data.offset)
+        data = self.load(value, layout.ArrayFields.data.offset)
         last = self.builder.block
         self.builder.branch(found)
         self.builder.position_at_end(found)
@@ -325,45 +356,39 @@ class _Entry:
 
     def check(self) -> None:
         """Refuse the call unless shapes, relations and memory are as they must be."""
-        sizes: dict[str, Any] = {}
         places = [
             (dim, got)
-            for dims, array in zip(self.checks.shapes, self.arrays, strict=True)
-            for dim, got in zip(dims, array.shape, strict=True)
+            for position, array in sorted(self.arrays.items())
+            for dim, got in zip(self.interface.shapes[position], array.shape, strict=True)
         ]
         for dim, got in places:
             if isinstance(dim, str) and dim.isidentifier():
-                sizes.setdefault(dim, got)
+                self.sizes.setdefault(dim, got)
         fits = [
-            self.same(got, wanted)
-            for dim, got in places
-            if (wanted := self.size(dim, sizes)) is not got
+            self.same(got, wanted) for dim, got in places if (wanted := self.size(dim)) is not got
         ]
-        for relation in self.checks.relations:
+        for relation in self.interface.relations:
             left, sign, right = re.split("(==|>=)", relation)
-            fits.append(
-                self.builder.icmp_signed(sign, self.size(left, sizes), self.size(right, sizes))
-            )
-        fits += [self.are_apart(self.arrays[i], self.arrays[j]) for i, j in self.checks.apart]
+            fits.append(self.builder.icmp_signed(sign, self.size(left), self.size(right)))
+        fits += [self.are_apart(self.arrays[i], self.arrays[j]) for i, j in self.interface.apart]
         if fits:
             self.require(*fits)
 
-    def size(self, text: int | str, sizes: Mapping[str, Any]) -> Any:
-        """Return a size as an integer, from those that have names."""
-        return self.computed(ast.parse(str(text).strip(), mode="eval").body, sizes)
+    def size(self, text: int | str) -> Any:
+        """Return a size as an integer: a number, a name, or computed of names."""
+        return self.computed(ast.parse(str(text).strip(), mode="eval").body)
 
-    def computed(self, tree: ast.expr, sizes: Mapping[str, Any]) -> Any:
+    def computed(self, tree: ast.expr) -> Any:
         """Return the value of an expression of sizes."""
         match tree:
             case ast.Constant(value=int() as value):
                 return _INT(value)
             case ast.Name(id=name):
-                return sizes[name]
+                return self.sizes[name]
             case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return self.builder.neg(self.computed(operand, sizes))
+                return self.builder.neg(self.computed(operand))
             case ast.BinOp(left=left, op=op, right=right):
-                a, b = self.computed(left, sizes), self.computed(right, sizes)
-                return self.operation(op, a, b)
+                return self.operation(op, self.computed(left), self.computed(right))
             case _:
                 raise NotImplementedError(ast.unparse(tree))
 
@@ -398,132 +423,89 @@ class _Entry:
         return apart
 
     def returned(self, result: Any) -> Any:
-        """Return what the kernel returns as an object: nothing, a number, or several."""
+        """Return the results as an object."""
         kinds = _numbers(self.descriptor.restype)
-        if not kinds:
-            return self.api.make_none()
-        if not isinstance(self.descriptor.restype, types.BaseTuple):
-            return self.boxed(kinds[0], result)
-        values = cgutils.unpack_tuple(self.builder, result, len(kinds))
-        items = [self.boxed(kind, value) for kind, value in zip(kinds, values, strict=True)]
-        made = self.api.tuple_new(len(items))
+        if isinstance(self.descriptor.restype, types.BaseTuple):
+            numbers = iter(cgutils.unpack_tuple(self.builder, result, len(kinds)))
+        else:
+            numbers = iter([result])
+        boxed = iter([self.boxed(kind, next(numbers)) for kind in kinds])
+        items = [
+            next(boxed) if made is None else self.made[made[0]] for made in self.interface.results
+        ]
+        if self.interface.bare:
+            return items[0]
+        together = self.needs(self.api.tuple_new(len(items)))
         for i, item in enumerate(items):
-            self.api.tuple_setitem(made, i, item)
-        return made
+            self.api.tuple_setitem(together, i, item)
+        return together
 
     def boxed(self, type_: Any, value: Any) -> Any:
         """Return a number as NumPy's scalar."""
         data = self.context.get_value_as_data(self.builder, type_, value)
         slot = self.address(cgutils.alloca_once_value(self.builder, data))
         signature = ir.FunctionType(self.object, [_INT, _INT, _INT])
-        function = self.builder.inttoptr(self.scalar, signature.as_pointer())
-        made = self.builder.call(function, [slot, self.word(), _INT(0)])
-        with self.builder.if_then(cgutils.is_null(self.builder, made), likely=False):
-            self.builder.ret(self.api.get_null_object())
-        return made
+        function = self.builder.inttoptr(self.new_scalar, signature.as_pointer())
+        return self.needs(self.builder.call(function, [slot, self.word(), _INT(0)]))
 
 
 # In Python
 
 
-class _Method(ctypes.Structure):
-    """PyMethodDef."""
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """What makes the arrays for a result that are large: of so many elements or more."""
 
-    _fields_ = (
-        ("name", ctypes.c_char_p),
-        ("function", ctypes.c_void_p),
-        ("flags", ctypes.c_int),
-        ("doc", ctypes.c_char_p),
-    )
-
-
-class _Table(np.ndarray[Any, Any]):
-    """The table of a function, which also keeps alive what the function needs."""
-
-    kept: tuple[Any, ...] = ()
-
-
-_new_function = ctypes.PYFUNCTYPE(
-    ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p
-)(("PyCFunction_NewEx", ctypes.pythonapi))
+    large: int
+    make: Callable[..., Array]
 
 
 def entry(
-    kernel: Any, fixed: Mapping[int, Array], written: Set[int] = frozenset()
+    kernel: Any,
+    fixed: Mapping[int, Array],
+    keepers: Mapping[int, Keeper],
+    written: Set[int] = frozenset(),
 ) -> Callable[..., Any]:
     """Return the function that calls a compiled kernel.
 
-    It takes arrays and numbers for the kernel's arguments in order, but for those in ``fixed``, and
-    returns the kernel's numbers: None, one, or a tuple. Anything else than arrays in one piece and
-    numbers of the kernel's dtypes raises TypeError, and so do shapes that do not fit together.
+    It takes arrays and numbers for the kernel's arguments in order, but for those in ``fixed`` and
+    ``keepers``, and returns what `Interface.results` says. Anything else than arrays in one piece
+    and numbers of the kernel's dtypes raises TypeError, and so do shapes that do not fit together.
 
     Args:
         kernel: A function compiled by what `entered` returns, for one signature.
         fixed: Arguments that are the same in every call, by position.
+        keepers: What makes the arrays of the results, if they are large, by position.
         written: The positions of arguments that the kernel writes to.
     """
     (compiled,) = kernel.overloads.values()
     descriptor = compiled.fndesc
-    words = [len(descriptor.argtypes) - len(fixed), id(np.ndarray), _array_scalar()]
+    given = len(descriptor.argtypes) - len(fixed) - len(keepers)
+    words = [given, id(np.ndarray), *layout.functions()]
+    outputs: list[int] = []
+    dtypes = []
     for position, type_ in enumerate(descriptor.argtypes):
-        flags = _ALIGNED | _CONTIGUOUS | (_WRITEABLE if position in written else 0)
-        if isinstance(type_, types.Array):
+        is_array = isinstance(type_, types.Array)
+        dtype = as_dtype(type_.dtype if is_array else type_)
+        dtypes.append(dtype)
+        flags = layout.WRITEABLE if position in written else 0
+        flags |= layout.ALIGNED | layout.CONTIGUOUS
+        if position in keepers:
+            outputs += [id(dtype), keepers[position].large, id(keepers[position].make)]
+        elif is_array:
             array = fixed.get(position)
-            words += [0 if array is None else id(array), flags, _kind(as_dtype(type_.dtype))]
+            words += [0 if array is None else id(array), flags, layout.kind(dtype)]
         else:
-            dtype = as_dtype(type_)
             # Python's float is the only one of its numbers that has NumPy's layout.
             also = float if dtype == FLOAT64 else dtype.type
-            words += [id(dtype.type), id(also), flags, _kind(dtype)]
-    dtypes = [as_dtype(type_) for type_ in _numbers(descriptor.restype)]
-    words += [id(dtype) for dtype in dtypes]
-    table = np.array(words, np.uint64).view(_Table)
-    address = compiled.library.get_pointer_to_function(_name(descriptor))
-    method = _Method(b"kernel", address, _FASTCALL, None)
-    table.kept = (kernel, fixed, method, dtypes)
-    made: Callable[..., Any] = _new_function(ctypes.addressof(method), table, None)
-    return made
+            words += [id(dtype.type), id(also), flags, layout.kind(dtype)]
+    numbers = [as_dtype(type_) for type_ in _numbers(descriptor.restype)]
+    words += [*outputs, *map(id, numbers)]
+    table = np.array(words, np.uint64).view(layout.Table)
+    table.kept = (kernel, tuple(fixed.values()), tuple(keepers.values()), dtypes, numbers)
+    return layout.function(compiled.library.get_pointer_to_function(_name(descriptor)), table)
 
 
 def _numbers(returned: Any) -> list[Any]:
     """Return the types of the numbers that a kernel returns."""
     return [] if returned == types.none else list(getattr(returned, "types", [returned]))
-
-
-def _array_scalar() -> int:
-    """Return the address of NumPy's function that makes a scalar."""
-    pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
-        ("PyCapsule_GetPointer", ctypes.pythonapi)
-    )
-    functions = pointer(np._core._multiarray_umath._ARRAY_API, None)  # type: ignore[attr-defined]
-    address: int = ctypes.cast(functions, ctypes.POINTER(ctypes.c_void_p))[_PY_ARRAY_SCALAR]
-    return address
-
-
-def _check_layout() -> None:
-    """Check once that objects are laid out as they are read."""
-    array = np.zeros((2, 3), np.float32)
-    fields = _ArrayFields.from_address(id(array))
-    sizes = (ctypes.c_ssize_t * 2).from_address(fields.dimensions)
-    number, plain = np.float64(1.5), 2.5
-    found = [
-        fields.data == array.ctypes.data,
-        fields.nd == 2,
-        tuple(sizes) == array.shape,
-        fields.descr == id(array.dtype),
-        fields.flags & 0xFFFF == array.flags.num & 0xFFFF,
-        ctypes.c_void_p.from_address(id(array) + _TYPE).value == id(np.ndarray),
-        _kind(array.dtype).to_bytes(8, sys.byteorder).startswith(b"ff"),
-        ctypes.c_double.from_address(id(number) + _HEAD).value == number,
-        ctypes.c_double.from_address(id(plain) + _HEAD).value == plain,
-    ]
-    if not all(found):
-        raise errors.BackendError(
-            errors.worded(
-                "this interpreter or NumPy lays out its objects in an unknown way",
-                fix="backend='numpy' computes the same",
-            )
-        )
-
-
-_check_layout()

@@ -81,7 +81,7 @@ class Helper(Compiler):
         return shortened(super().define_pipelines(), _LinkedLowering)
 
 
-_UNUSED = {
+_FOR_OTHERS = {
     "with_lifting",
     "inline_closure_likes",
     "rewrite_semantic_constants",
@@ -109,7 +109,7 @@ def shortened(pipelines: Any, lowering: Any = NativeLowering) -> Any:
         pipeline.passes = [
             (lowering if step is NativeLowering else step, text)
             for step, text in pipeline.passes
-            if step._name not in _UNUSED
+            if step._name not in _FOR_OTHERS
         ]
         pipeline.finalize()
     return pipelines

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import textwrap
+import functools
 import threading
 from collections.abc import Callable, Mapping, Sequence, Set
 from types import MappingProxyType
@@ -27,12 +27,12 @@ from symgrad.ir.call import Constraint
 from symgrad.ir.cost import total_cost
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node
-from symgrad.ir.size import Dim, Size, evaluate, names_in, product
+from symgrad.ir.size import Dim, Shape, evaluate, names_in
 from symgrad.ir.types import Array, DType, TensorType
 from symgrad.lower.element import renamed
 from symgrad.lower.outline import kernel_line, outlined
 from symgrad.lower.scalars import OPTIONS, dtype_code
-from symgrad.lower.source import Allocation, Source, function
+from symgrad.lower.source import Allocation, Result, Source, function
 
 LARGEST = 3000
 """Programs of more nodes are compiled step by step: one function would take minutes."""
@@ -44,7 +44,7 @@ LARGEST_SCALAR = 15_000
 HEADER = """import numpy as np
 from numba import njit, types
 
-from symgrad.backends.entry import entered
+from symgrad.backends.entry import Interface, entered
 from symgrad.backends.jit import Helper, NoAlias, fill, gemm, gemv, wide
 """
 
@@ -77,7 +77,6 @@ class NumbaProgram:
         self.constraints = constraints
         self.updates = dict(updates or {})
         self.kernel: Any = None
-        self.calling: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda kernel: kernel
         self.fast: Callable[..., Any] | None = None
         self.whole: Callable[..., Any] = _not_compiled
         self.sizes: dict[str, int] | None = None
@@ -90,8 +89,12 @@ class NumbaProgram:
         self.results = Results()
         self.constants: list[Array] = []
         self.temporaries: list[Allocation] = []
+        self.outputs: list[Allocation] = []
+        self.returned: tuple[Result, ...] = ()
         self.scalars = [not n.type.shape and n not in self.updates for n in graph.inputs]
         self.lock = threading.RLock()
+        # Where threads run without a common lock, they may not share temporaries.
+        self.is_atomic = self.results.counted
 
     def compile(self) -> None:
         """Compile the kernel, or load it from the cache, if that has not happened yet."""
@@ -107,6 +110,8 @@ class NumbaProgram:
                 self.in_steps = any(node.type.shape for node in self.graph.nodes)
             try:
                 module = cache.load(self._text(source))
+            except errors.SymgradError:
+                raise
             except Exception as error:
                 raise errors.BackendError(
                     errors.worded(
@@ -114,16 +119,16 @@ class NumbaProgram:
                         fix="backend='numpy' computes the same; please report the model",
                     )
                 ) from error
-            self.constants = [writable(constant) for constant in source.constants]
-            self.temporaries = [a for a in source.allocations if not a.returned]
-            self.calling = self._calling(source)
+            self.constants = list(source.constants)
+            self.temporaries, self.outputs = _allocations(source)
+            self.returned = source.returned
             self.kernel = module.kernel
 
     def _text(self, source: Source) -> str:
         if self.in_steps:
             text = driver_module(self.graph, source, self.updates)
         else:
-            text = kernel_module(self.graph, source, self.constraints, self.updates)
+            text = kernel_module(self.graph, source, self.constraints, self.updates, self.given)
         if self.given is not None:
             text = text.replace("cache=True", "nogil=True, cache=True")
         if len(self.graph) > LARGEST and not self.in_steps:
@@ -138,88 +143,57 @@ class NumbaProgram:
         other results. What does not fit raises: a kernel checks dtypes, layouts and sizes. A driver
         checks nothing, so that its arguments must be bound first.
         """
-        shapes: list[Any] = [evaluate(a.shape, sizes) for a in self.temporaries]
-        arrays = [np.empty(s, a.dtype) for s, a in zip(shapes, self.temporaries, strict=True)]
-        extra = [*self.constants, *arrays]
-        inputs = self.graph.inputs
+        given = {result.array for result in self.returned[: self.given or 0]}
+        shapes = {a.name: a.shape for a in self.outputs}
+        own = {r.array for r in self.returned if shapes.get(r.array) == r.shape}
+        if len(given) < (self.given or 0) or not given <= own:
+            # A result that would be given is no array of its own.
+            return _not_compiled
+        made: list[Any] = [evaluate(a.shape, sizes) for a in self.temporaries]
+        arrays = [np.empty(s, a.dtype) for s, a in zip(made, self.temporaries, strict=True)]
+        fixed = [*self.constants, *arrays]
+        count = len(self.graph.inputs)
         if self.in_steps:
-            kernel, count = self.kernel, len(inputs)
-            return self.calling(lambda *values: kernel(*values[:count], *extra, *values[count:]))
-        from symgrad.backends.entry import entry
+            return self._driven(dict(sizes), fixed, given)
+        from symgrad.backends.entry import Keeper, entry
 
-        written = {i for i, node in enumerate(inputs) if node in self.updates}
-        return self.calling(entry(self.kernel, dict(enumerate(extra, len(inputs))), written))
-
-    def _calling(self, source: Source) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Return what makes of a kernel a function that makes arrays for its results.
-
-        The function is written out, as this is the shortest way from arguments to results.
-        """
-        names = [f"a{i}" for i in range(len(self.graph.inputs))]
-        made = [a for a in source.allocations if a.returned]
-        given = source.returned[: self.given or 0]
-        shapes = {a.name: a.shape for a in made}
-        if any(shapes.get(result.array) != result.shape for result in given) or len(
-            {result.array for result in given}
-        ) < len(given):
-            # What is given is no array of its own.
-            return lambda _kernel: _not_compiled
-        if self.given is None and source.returned and not made:
-            return lambda kernel: kernel
-        space: dict[str, Any] = {"empty": np.empty, "kept": self.results.empty}
-        sizes = {
-            str(dim): f"{name}.shape[{axis}]"
-            for name, node in zip(names, self.graph.inputs, strict=True)
-            for axis, dim in enumerate(node.type.shape)
-            if isinstance(dim, Size)
+        keepers = {
+            i: Keeper(LARGE_RESULT // a.dtype.itemsize, functools.partial(_kept, self.results, a))
+            for i, a in enumerate(self.outputs, count + len(fixed))
+            if a.name not in given
         }
-        passed = [f"{result.array}_" for result in given]
-        lines = [
-            f"{a.name}_ = {self._empty(a, space, sizes)}"
-            for a in made
-            if f"{a.name}_" not in passed
-        ]
-        lines.append(f"r = kernel({', '.join([*names, *(f'{a.name}_' for a in made)])})")
-        results = self._results(source, sizes)[len(given) :]
-        result = results[0] if len(results) == 1 else f"({', '.join(results)})"
-        if self.given is not None:
-            result = f"({''.join(f'{text}, ' for text in results)})"
-        text = function("called", (*names, *passed), [*lines, f"return {result}"])
-        text = f"def calling(kernel):\n{textwrap.indent(text, '    ')}    return called\n"
-        exec(text, space)
-        calling: Callable[[Callable[..., Any]], Callable[..., Any]] = space["calling"]
-        return calling
+        written = {i for i, node in enumerate(self.graph.inputs) if node in self.updates}
+        return entry(self.kernel, dict(enumerate(fixed, count)), keepers, written)
 
-    def _empty(self, a: Allocation, space: dict[str, Any], sizes: Mapping[str, str]) -> str:
-        """Return the expression that makes the array for a result."""
-        space[a.dtype.name] = a.dtype.type
-        shape = f"({''.join(f'{renamed(str(dim), sizes)}, ' for dim in a.shape)})"
-        new = f"empty({shape}, {a.dtype.name})"
-        kept = f"kept({a.name!r}, {shape}, {a.dtype.name})"
-        count, large = product(a.shape), LARGE_RESULT // a.dtype.itemsize
-        if isinstance(count, int):
-            return kept if count >= large else new
-        return f"{kept} if {renamed(str(count), sizes)} >= {large} else {new}"
+    def _driven(
+        self, sizes: Mapping[str, int], fixed: Sequence[Array], given: Set[str]
+    ) -> Callable[..., Any]:
+        """Return a driver as a function that makes arrays for its results."""
+        # It does not refer to the program, which refers to it.
+        kernel, results, outputs, returned = self.kernel, self.results, self.outputs, self.returned
+        count, bare = len(self.graph.inputs), _is_bare(self.returned, self.given)
 
-    def _results(self, source: Source, sizes: Mapping[str, str]) -> list[str]:
-        """Return expressions for what a call returns: arrays, views of them, numbers."""
-        shapes = {a.name: a.shape for a in source.allocations}
-        numbers = [result for result in source.returned if not result.array]
-        found: list[str] = []
-        for result in source.returned:
-            if not result.array:
-                found.append("r" if len(numbers) == 1 else f"r[{numbers.index(result)}]")
-            elif result.shape == shapes[result.array]:
-                found.append(f"{result.array}_")
-            else:
-                dims = "".join(f"{renamed(str(dim), sizes)}, " for dim in result.shape)
-                found.append(f"{result.array}_.reshape(({dims}))")
-        return found
+        def call(*values: Any) -> Any:
+            passed = iter(values[count:])
+            arrays: dict[str, Any] = {}
+            for a in outputs:
+                shape: Any = evaluate(a.shape, sizes)
+                arrays[a.name] = next(passed) if a.name in given else _kept(results, a, *shape)
+            inputs = [writable(v) if isinstance(v, np.ndarray) else v for v in values[:count]]
+            found = kernel(*inputs, *map(writable, fixed), *arrays.values())
+            numbers = iter(found if isinstance(found, tuple) else (found,))
+            made: list[Any] = []
+            for r in returned:
+                shape = evaluate(r.shape, sizes)
+                made.append(arrays[r.array].reshape(shape) if r.array else next(numbers))
+            return made[0] if bare else tuple(made[len(given) :])
+
+        return call
 
     def run(self, arrays: Sequence[Array], sizes: Mapping[str, int]) -> list[Any]:
         """Return fresh outputs."""
         values = [
-            array[()] if scalar else writable(array) if array.shape else array.reshape(1)
+            array[()] if scalar else array if array.shape else array.reshape(1)
             for array, scalar in zip(arrays, self.scalars, strict=True)
         ]
         if not self.searched and self._is_large(arrays, sizes):
@@ -233,7 +207,7 @@ class NumbaProgram:
                 if self.sizes != sizes:
                     self.whole = self.made(sizes)
                     self.sizes = dict(sizes)
-                if not self.in_steps and self.blocks is None:
+                if self.is_atomic and not self.in_steps and self.blocks is None:
                     self.fast = self.whole
                 results = self.whole(*values)
             except IndexError as error:
@@ -274,10 +248,14 @@ class NumbaProgram:
             results = self._in_blocks(found, values)
             return results[0] if len(results) == 1 else tuple(results)
 
-        self.fast = fast
+        if self.is_atomic:
+            self.fast = fast
 
     def _in_blocks(self, blocks: Blocks, values: Sequence[Any]) -> list[Any]:
         """Return the outputs; what is updated is written over once everything is computed."""
+        places = {x: self.graph.inputs.index(x) for x in self.updates}
+        if not all(values[i].flags.writeable for i in places.values()):
+            raise ValueError
         numbers = {x for x in self.updates if not x.type.shape}
         results = blocks(
             *(
@@ -286,7 +264,7 @@ class NumbaProgram:
             )
         )
         for x, node in self.updates.items():
-            values[self.graph.inputs.index(x)][...] = results[self.graph.outputs.index(node)]
+            values[places[x]][...] = results[self.graph.outputs.index(node)]
         written = set(self.updates.values())
         pairs = zip(self.graph.outputs, results, strict=True)
         return [result for node, result in pairs if node not in written]
@@ -296,10 +274,14 @@ def _not_compiled(*_values: Any) -> Any:
     raise ValueError("there is no kernel yet")
 
 
-def writable(array: Array) -> Array:
-    """Return ``array``, or a writable view of a read-only one; kernels never write to inputs.
+def _kept(results: Results, a: Allocation, *shape: int) -> Array:
+    return results.empty(a.name, shape, a.dtype)
 
-    The compiled signature is that of writable arrays, and a copy would cost a pass over memory.
+
+def writable(array: Array) -> Array:
+    """Return ``array``, or a writable view of a read-only one for as long as that is alive.
+
+    Steps never write to their inputs, but they are compiled for writable arrays.
     """
     if array.flags.writeable:
         return array
@@ -313,11 +295,13 @@ def kernel_module(
     source: Source,
     constraints: Sequence[Constraint] = (),
     updates: Mapping[Node, Node] = MappingProxyType({}),
+    given: int | None = None,
 ) -> str:
     """Return the module that is compiled and cached: helpers, and the kernel.
 
     The kernel takes inputs, constants, temporaries and the arrays for its results, and returns
-    the results that are numbers. It writes over the inputs in ``updates``.
+    the results that are numbers. It writes over the inputs in ``updates``. For ``given``, see
+    `NumbaProgram`.
     """
     arguments = _arguments(graph, source, updates)
     lines = [
@@ -329,9 +313,9 @@ def kernel_module(
     signature = ", ".join(signature_type(type_) for _, type_ in arguments)
     comma = "," if arguments else ""
     kernel = function("kernel", tuple(name for name, _ in arguments), lines)
-    checks = _checks(graph, arguments, constraints, set(updates))
-    decorator = f"@njit([({signature}{comma})], {_kernel_options(source, 'CHECKED')})"
-    return "\n\n".join([*_preamble(source), checks, f"{decorator}\n{kernel}"])
+    interface = _interface(graph, source, arguments, constraints, set(updates), given)
+    decorator = f"@njit([({signature}{comma})], {_kernel_options(source, 'ENTERED')})"
+    return "\n\n".join([*_preamble(source), interface, f"{decorator}\n{kernel}"])
 
 
 def driver_module(graph: Graph, source: Source, updates: Mapping[Node, Node]) -> str:
@@ -376,7 +360,7 @@ def _arguments(
         for node in graph.inputs
     ]
     types += [TensorType(c.dtype, c.shape) for c in source.constants]
-    made = sorted(source.allocations, key=lambda a: a.returned)
+    made = [a for several in _allocations(source) for a in several]
     types += [TensorType(a.dtype, a.shape) for a in made]
     return list(zip((*source.arguments, *(a.name for a in made)), types, strict=True))
 
@@ -393,13 +377,28 @@ def _returned(graph: Graph, source: Source, updates: Mapping[Node, Node]) -> lis
     return [f"return {', '.join(numbers)}"] if numbers else []
 
 
-def _checks(
+def _allocations(source: Source) -> tuple[list[Allocation], list[Allocation]]:
+    """Return the temporaries of a program, and the arrays of its results, in their order."""
+    order = {result.array: i for i, result in enumerate(source.returned) if result.array}
+    outputs = [a for a in source.allocations if a.name in order]
+    outputs.sort(key=lambda a: order[a.name])
+    return [a for a in source.allocations if a.name not in order], outputs
+
+
+def _is_bare(returned: Sequence[Result], given: int | None) -> bool:
+    """Return whether a program returns its only result as it is, not in a tuple."""
+    return given is None and len(returned) == 1
+
+
+def _interface(
     graph: Graph,
+    source: Source,
     arguments: Sequence[tuple[str, TensorType]],
     constraints: Sequence[Constraint],
     written: Set[Node],
+    given: int | None,
 ) -> str:
-    """Return what the entry checks: shapes, relations between sizes, and what must lie apart.
+    """Return what the entry checks and returns, as source.
 
     A kernel could check it as well, but Numba takes long for each line. Something written must not
     lie in the memory of something only read; what is written belongs to the caller of the program,
@@ -407,14 +406,26 @@ def _checks(
     """
     found = names_in(tuple(type_.shape for _, type_ in arguments))
     names = {name: f"s{i}" for i, name in enumerate(sorted(found))}
-    shapes = [
-        tuple(dim if isinstance(dim, int) else renamed(str(dim), names) for dim in type_.shape)
-        for _, type_ in arguments
-    ]
-    relations = [renamed(f"{c.left} {c.relation} {c.right}", names) for c in constraints]
+
+    def dims(shape: Shape) -> tuple[int | str, ...]:
+        return tuple(d if isinstance(d, int) else renamed(str(d), names) for d in shape)
+
+    position = {name: i for i, (name, _) in enumerate(arguments)}
     arrays = [(i, node) for i, node in enumerate(graph.inputs) if node.type.shape]
-    apart = [(i, j) for i, x in arrays for j, y in arrays if x not in written and y in written]
-    return f"CHECKED = entered(\n    {shapes},\n    {relations},\n    {apart},\n)"
+    interface = {
+        "shapes": [dims(type_.shape) for _, type_ in arguments],
+        "relations": [renamed(f"{c.left} {c.relation} {c.right}", names) for c in constraints],
+        "apart": [
+            (i, j) for i, x in arrays for j, y in arrays if x not in written and y in written
+        ],
+        "results": [
+            (position[result.array], dims(result.shape)) if result.array else None
+            for result in source.returned[given or 0 :]
+        ],
+        "bare": _is_bare(source.returned, given),
+    }
+    lines = [f"    {key}={value!r},\n" for key, value in interface.items()]
+    return f"ENTERED = entered(Interface(\n{''.join(lines)}))"
 
 
 def signature_type(type_: TensorType) -> str:

@@ -586,6 +586,14 @@ def test_a_number_of_threads_that_is_none(chosen: str, monkeypatch: pytest.Monke
     assert blocks.cores() == 5
 
 
+def test_a_sum_that_overflows_says_nothing() -> None:
+    x = sg.vector("x", "n", "float32")
+    f = sg.compile(x, sg.sum(x))
+    given = np.full(50 * ROWS, 3e38, np.float32)
+    with np.errstate(all="raise"):
+        assert [f(given), f(given)] == [np.inf, np.inf]
+
+
 class TestWorkers:
     """The threads beside the caller's are kept: they must not get in anybody's way."""
 
@@ -632,13 +640,58 @@ class TestWorkers:
             "parent 2000000.0 True",
         ]
 
-    def test_what_a_worker_raises(self) -> None:
-        def fail() -> None:
-            if threading.current_thread() is not threading.main_thread():
+    def test_what_a_worker_raises(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        x = sg.vector("x", "n")
+        f = sg.compile(x, sg.sum(sg.exp(x)))
+        given = np.zeros(50 * ROWS)
+        assert f(given) == len(given)
+        begun = threading.Event()
+
+        def fail(work: Any, part: Any, start: int, stop: int) -> None:
+            if threading.current_thread() is threading.main_thread():
+                assert begun.wait(10)
+            else:
+                begun.set()
                 raise MemoryError("no more")
 
+        monkeypatch.setattr(blocks._Work, "_block", fail)
+        found = program(f).blocks
+        assert found is not None
         with pytest.raises(MemoryError, match="no more"):
-            blocks._in_threads(fail, 2)
+            found(given)
+
+    @pytest.mark.parametrize("started", [0, 1])
+    def test_threads_that_cannot_be_started(
+        self, started: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Those that were are waited for all the same."""
+        monkeypatch.setenv("SYMGRAD_NUM_THREADS", "4")
+        x = sg.vector("x", "n")
+        f = sg.compile(x, [sg.sum(sg.exp(x)), sg.exp(x)])
+        given = np.linspace(0, 1, 50 * ROWS)
+        f(given)
+
+        class Pool:
+            count = 0
+
+            def submit(self, run: Callable[[], None]) -> None:
+                if self.count == started:
+                    raise RuntimeError("can't start new thread")
+                self.count += 1
+                threading.Thread(target=run, daemon=True).start()
+
+        pool = Pool()
+        compute = blocks._Work._block
+
+        def slow(work: Any, part: Any, start: int, stop: int) -> None:
+            time.sleep(0.01 * (threading.current_thread() is not threading.main_thread()))
+            compute(work, part, start, stop)
+
+        monkeypatch.setattr(blocks, "_workers", lambda: pool)
+        monkeypatch.setattr(blocks._Work, "_block", slow)
+        total, each = f(given)
+        assert_close(each, np.exp(given), 1e-14)
+        assert_close(total, np.exp(given).sum(), 1e-13)
 
     def test_reductions_are_joined_in_order_whichever_block_is_first(
         self, monkeypatch: pytest.MonkeyPatch
