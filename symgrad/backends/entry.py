@@ -462,19 +462,20 @@ class Keeper:
 
 def entry(
     kernel: Any,
-    fixed: Mapping[int, Array],
+    fixed: Sequence[int],
     keepers: Mapping[int, Keeper],
     written: Set[int] = frozenset(),
-) -> Callable[..., Any]:
-    """Return the function that calls a compiled kernel.
+) -> Callable[[Sequence[Array]], Callable[..., Any]]:
+    """Return what makes, from arrays for fixed arguments, the function that calls a kernel.
 
-    It takes arrays and numbers for the kernel's arguments in order, but for those in ``fixed`` and
-    ``keepers``, and returns what `Interface.results` says. Anything else than arrays in one piece
-    and numbers of the kernel's dtypes raises TypeError, and so do shapes that do not fit together.
+    That function takes arrays and numbers for the kernel's other arguments in order, but for those
+    in ``keepers``, and returns what `Interface.results` says. Anything else than arrays in one
+    piece and numbers of the kernel's dtypes raises TypeError, and so do shapes that do not fit
+    together.
 
     Args:
         kernel: A function compiled by what `entered` returns, for one signature.
-        fixed: Arguments that are the same in every call, by position.
+        fixed: The positions of arguments that are the same in every call.
         keepers: What makes the arrays of the results, if they are large, by position.
         written: The positions of arguments that the kernel writes to.
     """
@@ -483,6 +484,7 @@ def entry(
     given = len(descriptor.argtypes) - len(fixed) - len(keepers)
     words = [given, id(np.ndarray), *layout.functions()]
     outputs: list[int] = []
+    places: dict[int, int] = {}
     dtypes = []
     for position, type_ in enumerate(descriptor.argtypes):
         is_array = isinstance(type_, types.Array)
@@ -493,17 +495,25 @@ def entry(
         if position in keepers:
             outputs += [id(dtype), keepers[position].large, id(keepers[position].make)]
         elif is_array:
-            array = fixed.get(position)
-            words += [0 if array is None else id(array), flags, layout.kind(dtype)]
+            places[position] = len(words)
+            words += [0, flags, layout.kind(dtype)]
         else:
             # Python's float is the only one of its numbers that has NumPy's layout.
             also = float if dtype == FLOAT64 else dtype.type
             words += [id(dtype.type), id(also), flags, layout.kind(dtype)]
     numbers = [as_dtype(type_) for type_ in _numbers(descriptor.restype)]
     words += [*outputs, *map(id, numbers)]
-    table = np.array(words, np.uint64).view(layout.Table)
-    table.kept = (kernel, tuple(fixed.values()), tuple(keepers.values()), dtypes, numbers)
-    return layout.function(compiled.library.get_pointer_to_function(_name(descriptor)), table)
+    template = np.array(words, np.uint64).view(layout.Table)
+    address = compiled.library.get_pointer_to_function(_name(descriptor))
+
+    def bound(arrays: Sequence[Array]) -> Callable[..., Any]:
+        table = template.copy()
+        for position, array in zip(fixed, arrays, strict=True):
+            table[places[position]] = id(array)
+        table.kept = (kernel, tuple(arrays), tuple(keepers.values()), dtypes, numbers)
+        return layout.function(address, table)
+
+    return bound
 
 
 def _numbers(returned: Any) -> list[Any]:

@@ -85,6 +85,7 @@ def kind(dtype: DType) -> int:
     return found
 
 
+@functools.cache
 def functions() -> tuple[int, int]:
     """Return the addresses of NumPy's PyArray_Scalar and PyArray_NewFromDescr."""
     pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(

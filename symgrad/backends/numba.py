@@ -77,6 +77,7 @@ class NumbaProgram:
         self.constraints = constraints
         self.updates = dict(updates or {})
         self.kernel: Any = None
+        self.bound: Callable[[Sequence[Array]], Callable[..., Any]] | None = None
         self.fast: Callable[..., Any] | None = None
         self.whole: Callable[..., Any] = _not_compiled
         self.sizes: dict[str, int] | None = None
@@ -143,27 +144,38 @@ class NumbaProgram:
         other results. What does not fit raises: a kernel checks dtypes, layouts and sizes. A driver
         checks nothing, so that its arguments must be bound first.
         """
-        given = {result.array for result in self.returned[: self.given or 0]}
-        shapes = {a.name: a.shape for a in self.outputs}
-        own = {r.array for r in self.returned if shapes.get(r.array) == r.shape}
-        if len(given) < (self.given or 0) or not given <= own:
-            # A result that would be given is no array of its own.
-            return _not_compiled
-        made: list[Any] = [evaluate(a.shape, sizes) for a in self.temporaries]
-        arrays = [np.empty(s, a.dtype) for s, a in zip(made, self.temporaries, strict=True)]
+        shapes: list[Any] = [evaluate(a.shape, sizes) for a in self.temporaries]
+        arrays = [np.empty(s, a.dtype) for s, a in zip(shapes, self.temporaries, strict=True)]
         fixed = [*self.constants, *arrays]
-        count = len(self.graph.inputs)
+        given = {result.array for result in self.returned[: self.given or 0]}
+        if not self._are_own(given):
+            return _not_compiled
         if self.in_steps:
             return self._driven(dict(sizes), fixed, given)
+        if self.bound is None:
+            self.bound = self._entry(len(fixed), given)
+        return self.bound(fixed)
+
+    def _are_own(self, given: Set[str]) -> bool:
+        """Return whether all results that would be given are arrays of their own."""
+        shapes = {a.name: a.shape for a in self.outputs}
+        own = {r.array for r in self.returned if shapes.get(r.array) == r.shape}
+        return len(given) == (self.given or 0) and given <= own
+
+    def _entry(
+        self, fixed: int, given: Set[str]
+    ) -> Callable[[Sequence[Array]], Callable[..., Any]]:
+        """Return what makes a function of the kernel and of arrays for its fixed arguments."""
         from symgrad.backends.entry import Keeper, entry
 
+        count = len(self.graph.inputs)
         keepers = {
             i: Keeper(LARGE_RESULT // a.dtype.itemsize, functools.partial(_kept, self.results, a))
-            for i, a in enumerate(self.outputs, count + len(fixed))
+            for i, a in enumerate(self.outputs, count + fixed)
             if a.name not in given
         }
         written = {i for i, node in enumerate(self.graph.inputs) if node in self.updates}
-        return entry(self.kernel, dict(enumerate(fixed, count)), keepers, written)
+        return entry(self.kernel, range(count, count + fixed), keepers, written)
 
     def _driven(
         self, sizes: Mapping[str, int], fixed: Sequence[Array], given: Set[str]

@@ -253,6 +253,18 @@ def test_a_function_outlives_its_program() -> None:
         assert second.tolist() == [0.0] * 4
 
 
+def test_another_size_binds_the_same_entry_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading the kernel's types again would take longer than most calls."""
+    x = sg.vector("x", "n")
+    f = sg.compile(x, sg.exp(x) / sg.sum(sg.exp(x)))
+    f(np.zeros(3))
+    made: list[object] = []
+    monkeypatch.setattr("symgrad.backends.entry.entry", lambda *given: made.append(given))
+    for size in (4, 5, 4, 3):
+        assert f(np.zeros(size)).tolist() == [1 / size] * size
+    assert made == []
+
+
 def test_a_program_that_is_let_go_of_is_gone() -> None:
     """Its temporaries and results may be large; Python's collector does not see how large."""
     x = sg.vector("x", "n")
