@@ -299,10 +299,15 @@ class Training:
         self._step = float(steps)
 
     def _careful(self, values: Mapping[str, Any], step: float) -> Any:
-        names = self.signature.names[-len(self._arrays) :]
-        for name, array in zip(names, self._arrays, strict=True):
+        held = self.signature.inputs[-len(self._arrays) :]
+        for node, array in zip(held, self._arrays, strict=True):
             if not array.flags.writeable:
-                raise errors.ArgumentError(f"{name} is read-only, but a training step writes to it")
+                raise errors.ArgumentError(
+                    errors.worded(
+                        f"{node.name} is read-only, but a training step writes to it",
+                        made_at=node.origin,
+                    )
+                )
         given = named_in_order(self._names, values)
         arrays, sizes = self.signature.bind([*given, step, *self._arrays])
         for i in range(len(given)):

@@ -33,7 +33,7 @@ LAYERS: list[set[str]] = [
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 LAZY = {"numba", "scipy", "sympy"}
 KERNELS_ONLY = {PACKAGE / "backends" / "jit.py", PACKAGE / "backends" / "entry.py"}
-"""Imported by generated kernels, never by symgrad."""
+"""Imported by generated kernels, and inside functions by what calls them."""
 
 
 def room_of(file: Path) -> str:
