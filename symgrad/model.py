@@ -265,10 +265,8 @@ class Training:
         pairs = zip(held, replacing, strict=True)
         updates = {tensor.node: output for tensor, output in pairs}
         self.signature = Signature(original)
-        # What is updated has an address: a number is seen as an array of one element.
-        views = [array if array.shape else array.reshape(1) for array in arrays]
         self.program = program_for(self.graph, backend, self.signature.constraints, updates)
-        self._fast = _fast(self.program, self._names, views)
+        self._fast = _fast(self.program, self._names, arrays)
 
     def __call__(self, **values: Any) -> Any:
         """Return the loss at the parameters as they are, and make one step from there.
@@ -370,9 +368,9 @@ def _fast(
 
     It is written out, as unpacking would take longer than a small program.
     """
-    views = {f"a{i}": array for i, array in enumerate(arrays)}
-    space: dict[str, Any] = {"program": program, **views}
-    given = [*(f"values[{name!r}]" for name in names), "step", *views]
+    held = {f"a{i}": array for i, array in enumerate(arrays)}
+    space: dict[str, Any] = {"program": program, **held}
+    given = [*(f"values[{name!r}]" for name in names), "step", *held]
     lines = [
         "def fast(values, step):",
         f"    if len(values) != {len(names)}: raise TypeError",

@@ -38,7 +38,7 @@ def program_for(
         backend: "numba" or "numpy".
         constraints: Relations between named sizes that a call must satisfy.
         updates: Inputs that are overwritten, each with the output that it then holds, which is
-            not returned. A number that is updated is given as an array of one element.
+            not returned. A number that is updated is given as an array of no axes.
     """
     if backend == "numba":
         from symgrad.backends.numba import LARGEST_SCALAR, NumbaProgram

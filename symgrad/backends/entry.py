@@ -262,12 +262,14 @@ class _Entry:
         self.next = self.builder.add(self.next, self.builder.select(is_given, _INT(8), _INT(0)))
         flags, kind = self.word(), self.word()
         self.require(self.same(self.load(array, layout.TYPE), self.array_type))
-        self.require(*self.is_array(array, type_.ndim, flags, kind))
+        # A number that is updated has no axes, but one element to the kernel.
+        rank = len(self.interface.shapes[position])
+        self.require(*self.is_array(array, rank, flags, kind))
         dims = self.load(array, layout.ArrayFields.dimensions.offset)
-        shape = [self.load(dims, 8 * axis) for axis in range(type_.ndim)]
+        shape = [self.load(dims, 8 * axis) for axis in range(rank)]
         data = self.load(array, layout.ArrayFields.data.offset)
         self.arrays[position] = _Memory(data, shape, self.itemsize(type_))
-        return self.native(type_, data, shape)
+        return self.native(type_, data, shape or [_INT(1)])
 
     def itemsize(self, type_: Any) -> int:
         """Return how many bytes an element of an array takes."""

@@ -191,7 +191,10 @@ class NumbaProgram:
             for a in outputs:
                 shape: Any = evaluate(a.shape, sizes)
                 arrays[a.name] = next(passed) if a.name in given else _kept(results, a, *shape)
-            inputs = [writable(v) if isinstance(v, np.ndarray) else v for v in values[:count]]
+            inputs = [
+                writable(v if v.shape else v.reshape(1)) if isinstance(v, np.ndarray) else v
+                for v in values[:count]
+            ]
             found = kernel(*inputs, *map(writable, fixed), *arrays.values())
             numbers = iter(found if isinstance(found, tuple) else (found,))
             made: list[Any] = []
@@ -205,7 +208,7 @@ class NumbaProgram:
     def run(self, arrays: Sequence[Array], sizes: Mapping[str, int]) -> list[Any]:
         """Return fresh outputs."""
         values = [
-            array[()] if scalar else array if array.shape else array.reshape(1)
+            array[()] if scalar else array
             for array, scalar in zip(arrays, self.scalars, strict=True)
         ]
         if not self.searched and self._is_large(arrays, sizes):
@@ -268,13 +271,7 @@ class NumbaProgram:
         places = {x: self.graph.inputs.index(x) for x in self.updates}
         if not all(values[i].flags.writeable for i in places.values()):
             raise ValueError
-        numbers = {x for x in self.updates if not x.type.shape}
-        results = blocks(
-            *(
-                value.reshape(()) if node in numbers else value
-                for node, value in zip(self.graph.inputs, values, strict=True)
-            )
-        )
+        results = blocks(*values)
         for x, node in self.updates.items():
             values[places[x]][...] = results[self.graph.outputs.index(node)]
         written = set(self.updates.values())
@@ -367,7 +364,7 @@ def _arguments(
     graph: Graph, source: Source, updates: Mapping[Node, Node]
 ) -> list[tuple[str, TensorType]]:
     types = [
-        # A number that is updated comes as an array of one element.
+        # A number that is updated is an array of one element here.
         TensorType(node.type.dtype, (1,)) if node in updates and not node.type.shape else node.type
         for node in graph.inputs
     ]
@@ -425,7 +422,11 @@ def _interface(
     position = {name: i for i, (name, _) in enumerate(arguments)}
     arrays = [(i, node) for i, node in enumerate(graph.inputs) if node.type.shape]
     interface = {
-        "shapes": [dims(type_.shape) for _, type_ in arguments],
+        # The kernel has one element for a number that is updated, but it comes without axes.
+        "shapes": [
+            *(dims(node.type.shape) for node in graph.inputs),
+            *(dims(type_.shape) for _, type_ in arguments[len(graph.inputs) :]),
+        ],
         "relations": [renamed(f"{c.left} {c.relation} {c.right}", names) for c in constraints],
         "apart": [
             (i, j) for i, x in arrays for j, y in arrays if x not in written and y in written

@@ -79,7 +79,7 @@ class _Emitter:
                 names.of[node] = names.of[replaced]
         for replaced in self.updates:
             if not replaced.type.shape:
-                # A number that is updated comes as an array of one element.
+                # A number that is updated is an array of one element here.
                 names.of[replaced] += "[0]"
         whole = {x for node in self.graph.nodes for x in read_whole(node)}
         for node in self.graph.nodes:

@@ -279,15 +279,16 @@ def test_a_program_that_is_let_go_of_is_gone() -> None:
         gc.enable()
 
 
-def test_parameters_that_are_read_only() -> None:
+@pytest.mark.parametrize("name", ["w", "b"])
+def test_parameters_that_are_read_only(name: str) -> None:
     x, w, b = sg.vector("x", "n"), sg.parameter("w", (2,)), sg.parameter("b", ())
     loss = sg.sum((sg.sum(w) * x + b) ** 2)
     train = sg.Model(loss).compile(update=sg.optim.sgd(0.1))
     for _ in range(2):
         train(x=np.ones(3))
-    train.parameters["w"].flags.writeable = False
+    train.parameters[name].flags.writeable = False
     before = {name: array.copy() for name, array in train.parameters.items()}
-    with pytest.raises(errors.ArgumentError, match="w is read-only") as caught:
+    with pytest.raises(errors.ArgumentError, match=f"{name} is read-only") as caught:
         train(x=np.ones(3))
     assert "test_entry.py" in str(caught.value)
     assert caught.value.__context__ is None
