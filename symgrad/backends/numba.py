@@ -44,7 +44,8 @@ LARGEST_SCALAR = 15_000
 HEADER = """import numpy as np
 from numba import njit, types
 
-from symgrad.backends.entry import Interface, entered
+from symgrad.backends.entry import entered
+from symgrad.backends.entry_writer import Interface
 from symgrad.backends.jit import Helper, NoAlias, fill, gemm, gemv, wide
 """
 
