@@ -203,7 +203,6 @@ class _OneThread:
     def __enter__(self) -> None:
         with self.lock:
             if self.controller is None:
-                import scipy.linalg.cython_blas  # noqa: F401 (what Numba calls: load it first)
                 from threadpoolctl import ThreadpoolController
 
                 self.controller = ThreadpoolController().select(user_api="blas")

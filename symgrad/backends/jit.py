@@ -7,9 +7,11 @@ Only generated kernels import this module, and with it Numba.
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from llvmlite import ir
+from llvmlite.binding import add_symbol
 from numba import types
 from numba.core import cgutils
 from numba.core.codegen import JITCodeLibrary
@@ -17,9 +19,36 @@ from numba.core.compiler import Compiler
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
 from numba.extending import intrinsic
+from numba.np import linalg
+
+from symgrad.backends.blas import addresses
 
 _INT = ir.IntType(64)
 _CHAR = ir.IntType(8)
+_SYMBOL = "symgrad_{}"
+"""What compiled code calls a BLAS routine. It is cached on disk, and addresses are not."""
+
+for _routine, _address in addresses().items():
+    add_symbol(_SYMBOL.format(_routine), _address)
+
+
+def _import_functions() -> None:
+    """Import Numba's functions of arrays, but not `scipy.linalg`.
+
+    They import it to see that it is there, which takes longer than they do themselves. symgrad
+    depends on it, so it is; what needs it imports it when it is compiled or called.
+    """
+    if not hasattr(linalg, "ensure_blas"):
+        return
+    ensure = linalg.ensure_blas
+    linalg.ensure_blas = lambda: None
+    try:
+        importlib.import_module("numba.np.arraymath")
+    finally:
+        linalg.ensure_blas = ensure
+
+
+_import_functions()
 
 
 class NoAlias(Compiler):
@@ -152,11 +181,16 @@ class _Array:
 
 
 def _call(builder: Any, name: str, dtype: Any, arguments: list[Any]) -> None:
-    """Call one of Numba's BLAS functions, which take their dtype as a letter."""
-    letter = ir.Constant(_CHAR, ord("s" if dtype == types.float32 else "d"))
-    values = [letter, *arguments]
-    kind = ir.FunctionType(ir.IntType(32), [value.type for value in values])
-    builder.call(cgutils.get_or_insert_function(builder.module, kind, name), values)
+    """Call one of Fortran's BLAS routines, which take addresses of everything."""
+    letter = "s" if dtype == types.float32 else "d"
+    values = []
+    for value in arguments:
+        if value.type != cgutils.voidptr_t:
+            value = builder.bitcast(cgutils.alloca_once_value(builder, value), cgutils.voidptr_t)
+        values.append(value)
+    kind = ir.FunctionType(ir.VoidType(), [value.type for value in values])
+    routine = cgutils.get_or_insert_function(builder.module, kind, _SYMBOL.format(letter + name))
+    builder.call(routine, values)
 
 
 def _factor(context: Any, builder: Any, value: Any, given: Any, dtype: Any) -> Any:
@@ -197,7 +231,7 @@ def gemm(_typing: Any, alpha: Any, a: Any, b: Any, beta: Any, c: Any) -> Any:
         arguments += [right.data, leading_right, left.data, leading_left, factors[1]]
         leading = out.larger(out.strides[0], out.larger(columns, ir.Constant(_INT, 1)))
         arguments += [out.data, leading]
-        _call(builder, "numba_xxgemm", c.dtype, arguments)
+        _call(builder, "gemm", c.dtype, arguments)
         return context.get_dummy_value()
 
     return types.void(alpha, a, b, beta, c), code
@@ -224,8 +258,9 @@ def gemv(_typing: Any, a: Any, x: Any, y: Any) -> Any:
             # BLAS does nothing at all for a sum over nothing.
             itemsize = ir.Constant(_INT, y.dtype.bitwidth // 8)
             cgutils.memset(builder, out.data, builder.mul(rows, itemsize), 0)
-        arguments = [letter, *sizes, one, matrix.data, leading, vector.data, zero, out.data]
-        _call(builder, "numba_xxgemv", y.dtype, arguments)
+        step = ir.Constant(_INT, 1)
+        arguments = [letter, *sizes, one, matrix.data, leading, vector.data, step]
+        _call(builder, "gemv", y.dtype, [*arguments, zero, out.data, step])
         return context.get_dummy_value()
 
     return types.void(a, x, y), code
