@@ -20,8 +20,8 @@ from benchmarks.problem import Row
 ROOT = Path(__file__).resolve().parent.parent
 PREPARING_AT_MOST = 300.0
 PAUSE = 0.5
-"""Seconds after a contestant's turn. Threads spin on after their work and slow down whoever is next:
-those of OpenBLAS for 0.12 s on the machine this was written on, those of OpenMP for up to 0.2 s."""
+"""Seconds after a contestant's turn. Threads spin on after their work and slow down whoever is
+next: those of OpenBLAS for 0.12 s where this was written, those of OpenMP for up to 0.2 s."""
 
 
 @dataclass(frozen=True)

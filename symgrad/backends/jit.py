@@ -266,6 +266,31 @@ def gemv(_typing: Any, a: Any, x: Any, y: Any) -> Any:
     return types.void(a, x, y), code
 
 
+def _chosen(comparison: str) -> Any:
+    """Return an intrinsic for two numbers: b if the comparison of b with a holds, else a."""
+
+    @intrinsic
+    def chosen(typing: Any, a: Any, b: Any) -> Any:
+        common = typing.unify_types(a, b)
+
+        def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            x, y = (
+                context.cast(builder, value, given, common)
+                for value, given in zip(values, signature.args, strict=True)
+            )
+            is_float = isinstance(common, types.Float)
+            compare = builder.fcmp_ordered if is_float else builder.icmp_signed
+            return builder.select(compare(comparison, y, x), y, x)
+
+        return common(a, b), code
+
+    return chosen
+
+
+smaller, larger = _chosen("<"), _chosen(">")
+"""Python's min and max of two numbers, which Numba would compile as functions."""
+
+
 @intrinsic
 def fill(_typing: Any, a: Any, value: Any) -> Any:
     """Set every element of a contiguous array to a number."""

@@ -47,6 +47,7 @@ from numba import njit, types
 from symgrad.backends.entry import entered
 from symgrad.backends.entry_writer import Interface
 from symgrad.backends.jit import Helper, NoAlias, fill, gemm, gemv, wide
+from symgrad.backends.jit import larger as max, smaller as min
 """
 
 
