@@ -413,6 +413,36 @@ class TestMistakes:
         train = least_squares().compile("numpy", update=sg.optim.sgd(sg.scalar("rate")))
         with pytest.raises(errors.ArgumentError, match="missing: t, rate"):
             train(x=np.ones((2, 3)))
+        with pytest.raises(errors.ArgumentError, match="missing: t, rate"):
+            train.bind(x=np.ones((2, 3)))
+
+    def test_bound_arrays_are_read_anew(self, backend: str) -> None:
+        expected = start()
+        train = least_squares().compile(backend, update=sg.optim.sgd(0.1), parameters=start())
+        data, other = samples(n=5), samples(n=3)
+        step = train.bind(**data)
+        losses = [step()]
+        for array in data.values():
+            array *= 2
+        losses += [step(), train(**other), step()]
+        halves = {name: array / 2 for name, array in data.items()}
+        again = least_squares().compile(backend, update=sg.optim.sgd(0.1), parameters=start())
+        for given, loss in zip((halves, data, other, data), losses, strict=True):
+            by_sgd(expected, given, [0.1])
+            assert again(**given) == loss
+        assert_parameters(train, expected, 1e-12)
+        assert train.steps == 4
+
+    def test_bound_data_that_does_not_fit(self, backend: str) -> None:
+        train = least_squares().compile(backend, update=sg.optim.sgd(0.1), parameters=start())
+        before = {name: array.copy() for name, array in train.parameters.items()}
+        data = samples(n=5)
+        step = train.bind(x=data["x"][:4], t=data["t"])
+        for _ in range(2):
+            with pytest.raises(errors.ShapeError):
+                step()
+        assert train.steps == 0
+        assert_parameters(train, before, 0)
 
 
 def of(rule: Callable[..., Any], *slots: str) -> Optimizer:

@@ -61,6 +61,6 @@ def train(row: Row, problem: Problem) -> Any:
     loss, _ = declared(row, problem)
     step = sg.Model(loss, data=problem.data).compile(update=sg.optim.sgd(problem.rate))
     return (
-        partial(step, **dict(zip(problem.data, given(problem.data), strict=True))),
+        step.bind(**dict(zip(problem.data, given(problem.data), strict=True))),
         lambda: [step.parameters[name] for name in problem.parameters],
     )
