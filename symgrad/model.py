@@ -325,17 +325,21 @@ class _Step:
         """
         held = {f"a{i}": array for i, array in enumerate(self.arrays)}
         space: dict[str, Any] = {"made": self, "program": self.program, "values": values, **held}
-        given = [*(f"values[{name!r}]" for name in self.names), "count", *held]
+        if values is None:
+            argument, given = "**values", [f"values[{name!r}]" for name in self.names]
+            unfit = f" if len(values) == {len(given)} else None"
+        else:
+            bound = {f"v{i}": values[name] for i, name in enumerate(self.names)}
+            space |= bound
+            argument, given, unfit = "", list(bound), ""
         lines = [
-            f"def step({'**values' if values is None else ''}):",
+            f"def step({argument}):",
             "    count = made.count + 1.0",
-            "    loss = None",
             "    try:",
-            f"        if len(values) == {len(self.names)}:",
-            f"            loss = program.fast({', '.join(given)})",
+            f"        loss = program.fast({', '.join([*given, 'count', *held])}){unfit}",
             "    except Exception:",
             "        # Not as it should be: convert what can be converted, and say what cannot.",
-            "        pass",
+            "        loss = None",
             "    if loss is None:",
             "        loss = made.careful(values, count)",
             "    made.count = count",
