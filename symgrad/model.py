@@ -269,6 +269,10 @@ class Training(partial[Any]):
     def steps(self, steps: int) -> None:
         self._step.count = float(steps)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy is the same step, with the same parameters, and not another partial function.
+        return Training, (self._step,)
+
     def __repr__(self) -> str:
         return f"<Training: {', '.join(self._step.names)} -> loss; {self.steps} steps made>"
 

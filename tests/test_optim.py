@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -432,6 +433,13 @@ class TestMistakes:
             assert again(**given) == loss
         assert_parameters(train, expected, 1e-12)
         assert train.steps == 4
+
+    def test_a_copy_is_the_same_step(self, backend: str) -> None:
+        train = least_squares().compile(backend, update=sg.optim.sgd(0.1), parameters=start())
+        again = copy.copy(train)
+        again(**samples())
+        assert train.steps == again.steps == 1
+        assert again.parameters["w"] is train.parameters["w"]
 
     def test_bound_data_that_does_not_fit(self, backend: str) -> None:
         train = least_squares().compile(backend, update=sg.optim.sgd(0.1), parameters=start())
