@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PREPARING_AT_MOST = 300.0
 PAUSE = 0.5
 """Seconds after a contestant's turn. Threads spin on after their work and slow down whoever is
-next: those of OpenBLAS for 0.12 s where this was written, those of OpenMP for up to 0.2 s."""
+next: the second one of OpenBLAS for 0.12 s where this was written."""
 
 
 @dataclass(frozen=True)

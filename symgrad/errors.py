@@ -46,7 +46,7 @@ class GraphError(SymgradError, ValueError):
 
 
 class BackendError(SymgradError, RuntimeError):
-    """Generated code that does not compile: a mistake of symgrad's, not of the model."""
+    """Generated code that does not compile, or finds no BLAS: no mistake of the model."""
 
 
 class ModelError(SymgradError):

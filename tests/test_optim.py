@@ -175,6 +175,13 @@ class TestArrays:
         with pytest.raises(TypeError):
             train.parameters["w"] = np.ones(3)
 
+    def test_a_copy_is_the_same_step(self, backend: str) -> None:
+        train = least_squares().compile(backend, update=sg.optim.sgd(0.1), parameters=start())
+        again = copy.copy(train)
+        again(**samples())
+        assert train.steps == again.steps == 1
+        assert again.parameters["w"] is train.parameters["w"]
+
     def test_may_be_written_to_by_hand(self, backend: str) -> None:
         train = least_squares().compile(backend, update=sg.optim.sgd(0.1), parameters=start())
         train(**samples())
@@ -271,6 +278,23 @@ class TestData:
         train(x=x.tolist(), t=list(t))
         by_sgd(expected, samples(), [0.1])
         assert_parameters(train, expected, 1e-12)
+
+    def test_bound_arrays_are_read_anew(self, backend: str) -> None:
+        expected = start()
+        train = least_squares().compile(backend, update=sg.optim.sgd(0.1), parameters=start())
+        data, other = samples(n=5), samples(n=3)
+        step = train.bind(**data)
+        losses = [step()]
+        for array in data.values():
+            array *= 2
+        losses += [step(), train(**other), step()]
+        halves = {name: array / 2 for name, array in data.items()}
+        again = least_squares().compile(backend, update=sg.optim.sgd(0.1), parameters=start())
+        for given, loss in zip((halves, data, other, data), losses, strict=True):
+            by_sgd(expected, given, [0.1])
+            assert again(**given) == loss
+        assert_parameters(train, expected, 1e-12)
+        assert train.steps == 4
 
     def test_other_numbers_of_rows(self, backend: str) -> None:
         expected = start()
@@ -416,30 +440,6 @@ class TestMistakes:
             train(x=np.ones((2, 3)))
         with pytest.raises(errors.ArgumentError, match="missing: t, rate"):
             train.bind(x=np.ones((2, 3)))
-
-    def test_bound_arrays_are_read_anew(self, backend: str) -> None:
-        expected = start()
-        train = least_squares().compile(backend, update=sg.optim.sgd(0.1), parameters=start())
-        data, other = samples(n=5), samples(n=3)
-        step = train.bind(**data)
-        losses = [step()]
-        for array in data.values():
-            array *= 2
-        losses += [step(), train(**other), step()]
-        halves = {name: array / 2 for name, array in data.items()}
-        again = least_squares().compile(backend, update=sg.optim.sgd(0.1), parameters=start())
-        for given, loss in zip((halves, data, other, data), losses, strict=True):
-            by_sgd(expected, given, [0.1])
-            assert again(**given) == loss
-        assert_parameters(train, expected, 1e-12)
-        assert train.steps == 4
-
-    def test_a_copy_is_the_same_step(self, backend: str) -> None:
-        train = least_squares().compile(backend, update=sg.optim.sgd(0.1), parameters=start())
-        again = copy.copy(train)
-        again(**samples())
-        assert train.steps == again.steps == 1
-        assert again.parameters["w"] is train.parameters["w"]
 
     def test_bound_data_that_does_not_fit(self, backend: str) -> None:
         train = least_squares().compile(backend, update=sg.optim.sgd(0.1), parameters=start())

@@ -5,9 +5,9 @@ Where NumPy does not show one, it is SciPy's, whose import takes longer than Num
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -20,7 +20,7 @@ _NAMES = ("scipy_{}_64_", "{}_64_", "scipy_{}_", "{}_")
 """What they are called in NumPy's wheels, and in builds with integers of 64 bits or of 32."""
 
 
-def addresses() -> Mapping[str, int]:
+def addresses() -> dict[str, int]:
     """Return where each of `ROUTINES` is.
 
     They take addresses only. Integers are handed over in 64 bits; a BLAS that reads the first 32,
@@ -31,7 +31,7 @@ def addresses() -> Mapping[str, int]:
     """
     for find in (_in_numpy, _in_scipy):
         found = find()
-        if len(found) == len(ROUTINES) and all(map(_is_right, found, found.values())):
+        if found and all(map(_is_right, found, found.values())):
             return found
     raise errors.BackendError(
         errors.worded(
@@ -42,16 +42,14 @@ def addresses() -> Mapping[str, int]:
 
 
 def _in_numpy() -> dict[str, int]:
-    """Return the routines that NumPy itself was linked with."""
+    """Return the routines that NumPy itself was linked with, or none if it does not show them."""
     extension = importlib.import_module("numpy._core._multiarray_umath")
-    try:
-        library = ctypes.CDLL(extension.__file__)
-    except (OSError, TypeError):
-        return {}
-    for name in _NAMES:
-        found = {r: getattr(library, name.format(r), None) for r in ROUTINES}
-        if all(found.values()):
-            return {r: ctypes.cast(f, ctypes.c_void_p).value or 0 for r, f in found.items() if f}
+    with contextlib.suppress(OSError, TypeError):
+        opened = ctypes.CDLL(extension.__file__)
+        for name in _NAMES:
+            with contextlib.suppress(ValueError):
+                symbols = {r: ctypes.c_char.in_dll(opened, name.format(r)) for r in ROUTINES}
+                return {r: ctypes.addressof(symbol) for r, symbol in symbols.items()}
     return {}
 
 

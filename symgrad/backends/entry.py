@@ -105,7 +105,8 @@ def entry(
         written: The positions of arguments that the kernel writes to.
     """
     (compiled,) = kernel.overloads.values()
-    descriptor = compiled.fndesc
+    fields = compiled._asdict()
+    descriptor, code = fields["fndesc"], fields["library"]
     given = len(descriptor.argtypes) - len(fixed) - len(keepers)
     words = [given, id(np.ndarray), *layout.functions()]
     outputs: list[int] = []
@@ -129,7 +130,7 @@ def entry(
     numbers = [as_dtype(type_) for type_ in numbers_in(descriptor.restype)]
     words += [*outputs, *map(id, numbers)]
     template = np.array(words, np.uint64).view(layout.Table)
-    address = compiled.library.get_pointer_to_function(name_of(descriptor))
+    address = code.get_pointer_to_function(name_of(descriptor))
 
     def bound(arrays: Sequence[Array]) -> Callable[..., Any]:
         table = template.copy()
