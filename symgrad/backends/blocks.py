@@ -12,6 +12,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,12 +23,15 @@ from symgrad.ir.call import Constraint
 from symgrad.ir.cost import total_cost
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node
-from symgrad.ir.size import Dim, Size, evaluate
-from symgrad.ir.types import FLOAT32, FLOAT64, Array
-from symgrad.passes.split import Split, split
+from symgrad.ir.size import Size, evaluate
+from symgrad.ir.types import FLOAT32, FLOAT64, Array, DType
+from symgrad.lower.rows import can_be_parted
+from symgrad.lower.schedule import schedule
+from symgrad.passes.expand import expand
+from symgrad.passes.split import Split, split, split_uncut
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
     from symgrad.backends.numba import NumbaProgram
 
@@ -36,6 +40,9 @@ _BLOCK = 1 << 22
 longer than Python needs to hand it out."""
 LARGE = 1 << 23
 """Programs with more bytes than this are worth running in blocks."""
+_LARGE_UNCUT = 1 << 26
+"""The same where blocks see all rows. They do little else than read and write, and one core does
+that as fast as two while threads are woken."""
 MUCH = 10**8
 """Programs with products are if they take more operations than this, in all, ..."""
 _MUCH_EACH = 2000
@@ -74,24 +81,27 @@ class Blocks:
             reductions.index(n) if n in reductions else None for n in parts.rest.outputs
         ]
         """For each output without rows, which reduction it is, if it is one."""
+        self.size = str(parts.size)
         self.with_rows = [self._has_rows(node) for node in graph.inputs]
-        self.results = [n for n in parts.part.outputs if self._has_rows(n)]
+        self.results = parts.with_rows
         self.reductions = parts.part.outputs[len(self.results) :]
-        rows = [n for n in (*graph.inputs, *self.results) if self._has_rows(n)]
-        width = sum(_row_bytes(node) for node in rows)
+        inputs = [n for n in graph.inputs if self._has_rows(n)]
+        width = sum(_row_bytes(node, sizes) for node in (*inputs, *self.results))
         self.block: int | None = None
         """Rows of a block; None for one block for each core."""
         if parts.wide:
             self.least = self._enough(sizes)
         else:
             self.block = max(64, _BLOCK // width // 64 * 64)
-            self.least = max(LARGE // width, 2 * self.block)
+            self.least = max((LARGE if parts.cut else _LARGE_UNCUT) // width, 2 * self.block)
+        self.joins = [getattr(np, name) for name in parts.joined]
+        self.plan: _Plan | None = None
         self.large = Results()
         self.spare: dict[tuple[tuple[str, int], ...], list[Callable[..., Any]]] = {}
 
     def _enough(self, sizes: Mapping[str, int]) -> int:
         """Return how many rows of a program with products are enough; ``sizes`` are the others."""
-        counted = {**sizes, self.parts.size: 1}
+        counted = {**sizes, self.size: 1}
         each: Any = evaluate(total_cost(self.parts.part.nodes).flops, counted)
         shared = [n for n in self.graph.inputs if not self._has_rows(n)]
         shapes: list[Any] = [evaluate(n.type.shape, counted) for n in (*shared, *self.reductions)]
@@ -100,44 +110,57 @@ class Blocks:
 
     def _has_rows(self, node: Node) -> bool:
         shape = node.type.shape
-        return bool(shape) and str(shape[0]) == self.parts.size
+        return bool(shape) and shape[0] == self.parts.size
 
     def __call__(self, *values: Any) -> list[Any]:
         """Return the outputs for arrays that are as declared; raises for any other."""
-        sizes = self._sizes(values)
+        with np.errstate(all="ignore"):
+            plan = self.plan
+            shapes = tuple([np.shape(value) for value in values])
+            if plan is None or plan.arguments != shapes:
+                self.plan = plan = self._planned(shapes)
+            made = [
+                self.large.empty(i, shape, node.type.dtype)
+                for i, (shape, node) in enumerate(zip(plan.results, self.results, strict=True))
+            ]
+            self.part.compile()
+            with _BLAS if self.parts.wide else contextlib.nullcontext():
+                totals = _Work(self, plan, values, made).compute()
+            others = self._others(totals, values, plan.sizes)
+            results: list[Any] = []
+            for i, position in enumerate(self.parts.rows):
+                if position is None:
+                    results.append(next(others))
+                else:
+                    again = position in self.parts.rows[:i]
+                    results.append(made[position].copy() if again else made[position])
+            return results
+
+    def _planned(self, arguments: tuple[tuple[int, ...], ...]) -> _Plan:
+        sizes: dict[str, int] = {}
+        for node, shape in zip(self.graph.inputs, arguments, strict=True):
+            for dim, got in zip(node.type.shape, shape, strict=True):
+                if sizes.setdefault(str(dim), got if isinstance(dim, Size) else dim) != got:
+                    raise ValueError
         if not all(c.holds(sizes) for c in self.constraints):
             raise ValueError
-        count = sizes[self.parts.size]
-        with np.errstate(all="ignore"):
-            counts = [
-                node.type.dtype.type(evaluate(dim, sizes))
-                for dim, node in zip(
-                    self.parts.counts, self.parts.part.inputs[len(values) :], strict=True
-                )
-            ]
-        shapes: list[Any] = [evaluate(n.type.shape, sizes) for n in self.results]
-        made = [
-            self.large.empty(i, shape, node.type.dtype)
-            for i, (shape, node) in enumerate(zip(shapes, self.results, strict=True))
+        results: list[Any] = [evaluate(n.type.shape, sizes) for n in self.results]
+        extents: list[Any] = [evaluate(dim, sizes) for dim in self.parts.extents]
+        starts = range(0, max(extents), self.block or -(-max(extents) // cores()))
+        # Sums of float32 are kept in float64 from block to block, too; arrays where there are many.
+        many = len(starts) > _FEW
+        dtypes = [
+            FLOAT64
+            if n.type.dtype == FLOAT32 and join is np.add and (many or not n.type.shape)
+            else n.type.dtype
+            for n, join in zip(self.reductions, self.joins, strict=True)
         ]
-        self.part.compile()
-        work = _Work(self, values, counts, made, sizes, self.block or -(-count // cores()))
-        with _BLAS if self.parts.wide else contextlib.nullcontext():
-            work.compute(min(cores(), len(work.starts)))
-        with np.errstate(all="ignore"):
-            totals = [
-                np.asarray(total, node.type.dtype)
-                for total, node in zip(work.totals, self.reductions, strict=True)
-            ]
-        others = self._others(totals, values, sizes)
-        results: list[Any] = []
-        for i, position in enumerate(self.parts.rows):
-            if position is None:
-                results.append(next(others))
-            else:
-                again = position in self.parts.rows[:i]
-                results.append(made[position].copy() if again else made[position])
-        return results
+        counted = self.parts.part.inputs[len(arguments) :] if self.parts.cut else ()
+        counts: list[Any] = [
+            node.type.dtype.type(evaluate(dim, sizes))
+            for dim, node in zip(self.parts.counts, counted, strict=True)
+        ]
+        return _Plan(arguments, sizes, counts, results, starts, dtypes)
 
     def _others(
         self, totals: Sequence[Array], values: Sequence[Any], sizes: Mapping[str, int]
@@ -160,14 +183,6 @@ class Blocks:
                 again = position in self.as_joined[:i]
                 yield totals[position].copy() if again else totals[position]
 
-    def _sizes(self, values: Sequence[Any]) -> dict[str, int]:
-        sizes: dict[str, int] = {}
-        for node, value in zip(self.graph.inputs, values, strict=True):
-            for dim, got in zip(node.type.shape, np.shape(value), strict=True):
-                if sizes.setdefault(str(dim), got if isinstance(dim, Size) else dim) != got:
-                    raise ValueError
-        return sizes
-
     def lend(self, sizes: Mapping[str, int]) -> Callable[..., Any]:
         """Return the program with temporaries for these sizes that no other thread has."""
         spare = self.spare.get(tuple(sizes.items()), [])
@@ -182,6 +197,27 @@ class Blocks:
         if key not in self.spare and len(self.spare) >= _SPARE:
             self.spare = {}
         self.spare.setdefault(key, []).append(part)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How a call runs, which depends on the shapes of its arguments only.
+
+    Attributes:
+        arguments: These shapes.
+        sizes: The named sizes.
+        counts: The sizes of the whole that blocks take as numbers.
+        results: The shapes of the results that have rows.
+        starts: The first rows of the blocks.
+        dtypes: What reductions are joined in.
+    """
+
+    arguments: tuple[tuple[int, ...], ...]
+    sizes: dict[str, int]
+    counts: Sequence[Any]
+    results: Sequence[tuple[int, ...]]
+    starts: range
+    dtypes: Sequence[DType]
 
 
 class _OneThread:
@@ -225,7 +261,7 @@ def _workers() -> ThreadPoolExecutor:
     """Return the threads beside the caller's; starting one takes as long as a small program."""
     from concurrent.futures import ThreadPoolExecutor
 
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="symgrad")
+    return ThreadPoolExecutor(max((os.cpu_count() or 1) - 1, 1), thread_name_prefix="symgrad")
 
 
 def _forked() -> None:
@@ -244,106 +280,92 @@ class _Work:
     Reductions are joined in the order of the blocks, whichever thread is first.
     """
 
-    def __init__(
-        self,
-        owner: Blocks,
-        values: Sequence[Any],
-        counts: Sequence[Any],
-        made: Sequence[Array],
-        sizes: dict[str, int],
-        block: int,
-    ):
+    def __init__(self, owner: Blocks, plan: _Plan, values: Sequence[Any], made: Sequence[Array]):
         self.owner = owner
+        self.plan = plan
         self.values = values
-        self.counts = counts
         self.made = made
-        self.sizes = sizes
-        self.starts = range(0, sizes[owner.parts.size], block)
-        self.waiting = iter(self.starts)
-        self.handed_out = 0
+        self.waiting = iter(plan.starts)
         self.error: BaseException | None = None
-        self.lock = threading.Condition()
+        self.lock = threading.Lock()
         self.found: dict[int, tuple[Any, ...]] = {}
         self.joined = 0
-        self.totals: list[Any] = []
-        self.joins = [getattr(np, name) for name in owner.parts.joined]
-        # Sums of float32 are kept in float64 from block to block, too; arrays where there are many.
-        many = len(self.starts) > _FEW
-        self.dtypes = [
-            FLOAT64
-            if n.type.dtype == FLOAT32 and join is np.add and (many or not n.type.shape)
-            else n.type.dtype
-            for n, join in zip(owner.reductions, self.joins, strict=True)
-        ]
+        self.totals: list[Array] = []
 
-    def compute(self, threads: int) -> None:
-        """Compute all blocks, in so many threads if there are as many to be had."""
+    def compute(self) -> list[Array]:
+        """Compute all blocks on all cores, and return the reductions."""
+        beside: list[Future[None]] = []
         with contextlib.suppress(RuntimeError):
             # Where no thread can be started any more, this one does everything.
-            for _ in range(threads - 1):
-                _workers().submit(self.run)
+            for _ in range(min(cores(), len(self.plan.starts)) - 1):
+                beside.append(_workers().submit(self._run_beside))
         self.run()
-        with self.lock:
-            self.lock.wait_for(lambda: not self.handed_out)
+        for future in beside:
+            # No block is left for one that has not begun; others end with the one that they have.
+            if not future.cancel():
+                future.result()
         if self.error is not None:
             raise self.error
+        return [
+            np.asarray(total, node.type.dtype)
+            for total, node in zip(self.totals, self.owner.reductions, strict=True)
+        ]
+
+    def _run_beside(self) -> None:
+        with np.errstate(all="ignore"):
+            self.run()
 
     def run(self) -> None:
         """Compute blocks until none is left; an error is kept for `compute`."""
         lent: dict[int, Callable[..., Any]] = {}
-        with np.errstate(all="ignore"):
+        starts = self.plan.starts
+        try:
             while (start := self._next()) is not None:
-                try:
-                    stop = min(start + self.starts.step, self.starts.stop)
-                    rows = stop - start
-                    if rows not in lent:
-                        lent[rows] = self.owner.lend(self._sizes(rows))
-                    self._block(lent[rows], start, stop)
-                except BaseException as error:
-                    self._finish(error)
-                else:
-                    self._finish()
+                stop = min(start + starts.step, starts.stop)
+                rows = stop - start
+                if rows not in lent:
+                    lent[rows] = self.owner.lend(self._sizes(rows))
+                self._block(lent[rows], start, stop)
+        except BaseException as error:
+            with self.lock:
+                self.error = error
+                self.waiting = iter(range(0))
         for rows, part in lent.items():
             self.owner.take_back(part, self._sizes(rows))
 
     def _sizes(self, rows: int) -> dict[str, int]:
-        return {**self.sizes, self.owner.parts.size: rows}
+        """Return the sizes of a block."""
+        sizes = self.plan.sizes
+        return {**sizes, self.owner.size: rows} if self.owner.parts.cut else sizes
 
     def _next(self) -> int | None:
         with self.lock:
-            start = next(self.waiting, None)
-            self.handed_out += start is not None
-            return start
-
-    def _finish(self, error: BaseException | None = None) -> None:
-        with self.lock:
-            self.handed_out -= 1
-            if error is not None:
-                self.error = error
-                self.waiting = iter(range(0))
-            self.lock.notify_all()
+            return next(self.waiting, None)
 
     def _block(self, part: Callable[..., Any], start: int, stop: int) -> None:
-        values = [
-            value[start:stop] if cut else value
-            for value, cut in zip(self.values, self.owner.with_rows, strict=True)
-        ]
-        results = [array[start:stop] for array in self.made]
-        found = part(*values, *self.counts, *results)
+        if self.owner.parts.cut:
+            values = [
+                value[start:stop] if cut else value
+                for value, cut in zip(self.values, self.owner.with_rows, strict=True)
+            ]
+            results = [array[start:stop] for array in self.made]
+            found = part(*values, *self.plan.counts, *results)
+        else:
+            found = part(*self.values, np.int64(start), np.int64(stop), *self.made)
         with self.lock:
             self.found[start] = found
             while (found := self.found.pop(self.joined, None)) is not None:
                 self._join(found)
-                self.joined += self.starts.step
+                self.joined += self.plan.starts.step
 
     def _join(self, found: tuple[Any, ...]) -> None:
         """Take the reductions of the next block into those of all before it."""
         if not self.joined:
-            self.totals = list(found)
+            pairs = zip(found, self.plan.dtypes, strict=True)
+            self.totals = [np.asarray(value, dtype) for value, dtype in pairs]
             return
-        for i, (join, dtype) in enumerate(zip(self.joins, self.dtypes, strict=True)):
-            total = np.asarray(self.totals[i], dtype)
-            self.totals[i] = join(total, np.asarray(found[i], dtype), out=total)
+        for join, total, value in zip(self.owner.joins, self.totals, found, strict=True):
+            join(total, value, out=total)
 
 
 def blocks_for(
@@ -352,12 +374,20 @@ def blocks_for(
     """Return a way to run ``graph`` in blocks of rows, if there is one, chosen for some sizes."""
     from symgrad.backends.numba import NumbaProgram
 
-    parts = split(graph)
+    parts = split(graph) or _uncut(graph)
     if parts is None or (parts.wide and cores() < 2):
         return None
-    leading = [str(node.type.shape[0]) for node in parts.part.outputs if node.type.shape]
-    part = NumbaProgram(parts.part, given=leading.count(parts.size), blas=parts.wide)
+    rows = None if parts.cut else parts.size
+    part = NumbaProgram(parts.part, given=len(parts.with_rows), blas=parts.wide, rows=rows)
     return Blocks(graph, parts, part, constraints, sizes)
+
+
+def _uncut(graph: Graph) -> Split | None:
+    """Return ``graph`` in two for blocks that see all rows, if there is such a way."""
+    parts = split_uncut(expand(graph, blas=False))
+    if parts is None or not can_be_parted(schedule(parts.part, by_row=True), parts.size):
+        return None
+    return parts
 
 
 def cores() -> int:
@@ -370,10 +400,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def _row_bytes(node: Node) -> int:
-    """Return about how many bytes one row takes; sizes that are not known count as one."""
-    total = node.type.dtype.itemsize
-    dim: Dim
-    for dim in node.type.shape[1:]:
-        total *= dim if isinstance(dim, int) else 1
-    return max(total, 1)
+def _row_bytes(node: Node, sizes: Mapping[str, int]) -> int:
+    """Return how many bytes one row takes."""
+    shape: Any = evaluate(node.type.shape[1:], sizes)
+    return max(node.type.dtype.itemsize * int(math.prod(shape)), 1)

@@ -292,6 +292,24 @@ smaller, larger = _chosen("<"), _chosen(">")
 
 
 @intrinsic
+def row(_typing: Any, first: Any, step: Any) -> Any:
+    """Return the row so many steps from the first one that a kernel computes.
+
+    No row is negative, which Numba cannot know: it would look at each whether it counts from the
+    end, and the loop would not be vectorised.
+    """
+
+    def code(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        number = builder.add(*values, flags=("nuw", "nsw"))
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(1)])
+        assume = builder.module.declare_intrinsic("llvm.assume", (), kind)
+        builder.call(assume, [builder.icmp_signed(">=", number, ir.Constant(_INT, 0))])
+        return number
+
+    return types.int64(types.int64, types.int64), code
+
+
+@intrinsic
 def fill(_typing: Any, a: Any, value: Any) -> Any:
     """Set every element of a contiguous array to a number."""
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node
+from symgrad.ir.size import Size
 from symgrad.lower.emit import emit
 from symgrad.lower.source import Source
 from symgrad.passes.cse import cse
@@ -19,6 +20,7 @@ def lowered(
     updates: Mapping[Node, Node] | None = None,
     blas: bool = True,
     fuse: bool = True,
+    rows: Size | None = None,
 ) -> Source:
     """Return the loops that compute an optimised graph, as the source of a function.
 
@@ -28,6 +30,8 @@ def lowered(
         updates: Inputs that are overwritten, each with the output that it then holds.
         blas: Whether larger matrix products are left to BLAS.
         fuse: Whether values over one index space share a loop.
+        rows: The size that counts rows, for a function that computes only some of them: those
+            from its last input but one up to its last.
     """
     expanded = cse(expand(graph, blas))
     moved = dict(zip(graph.outputs, expanded.outputs, strict=True))
@@ -36,7 +40,7 @@ def lowered(
     own = {n: copied(n) for x, n in replaced.items() if _is_view(n) and n is not x}
     if own:
         expanded = expanded.replaced([own.get(n, n) for n in expanded.outputs])
-    return emit(expanded, name, {x: own.get(n, n) for x, n in replaced.items()}, fuse)
+    return emit(expanded, name, {x: own.get(n, n) for x, n in replaced.items()}, fuse, rows)
 
 
 def _is_view(node: Node) -> bool:

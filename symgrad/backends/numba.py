@@ -24,10 +24,10 @@ from symgrad.backends.lowered import lowered
 from symgrad.backends.memory import LARGE_RESULT, Results
 from symgrad.backends.numpy import NumpyProgram
 from symgrad.ir.call import Constraint
-from symgrad.ir.cost import total_cost
+from symgrad.ir.cost import size_in_bytes, total_cost
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node
-from symgrad.ir.size import Dim, Shape, evaluate, names_in
+from symgrad.ir.size import Dim, Shape, Size, evaluate, names_in
 from symgrad.ir.types import Array, DType, TensorType
 from symgrad.lower.element import renamed
 from symgrad.lower.outline import kernel_line, outlined
@@ -46,7 +46,7 @@ from numba import njit, types
 
 from symgrad.backends.entry import entered
 from symgrad.backends.entry_writer import Interface
-from symgrad.backends.jit import Helper, NoAlias, fill, gemm, gemv, wide
+from symgrad.backends.jit import Helper, NoAlias, fill, gemm, gemv, row, wide
 from symgrad.backends.jit import larger as max, smaller as min
 """
 
@@ -65,6 +65,7 @@ class NumbaProgram:
         given: For a program that is run without Python's lock: for how many of the outputs, the
             first ones, the caller gives the arrays.
         blas: Whether products of matrices are left to BLAS.
+        rows: See `lowered`.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class NumbaProgram:
         updates: Mapping[Node, Node] | None = None,
         given: int | None = None,
         blas: bool = True,
+        rows: Size | None = None,
     ):
         self.graph = graph
         self.constraints = constraints
@@ -89,6 +91,7 @@ class NumbaProgram:
         self.flops: Dim | None = None
         self.given = given
         self.blas = blas
+        self.rows = rows
         self.results = Results()
         self.constants: list[Array] = []
         self.temporaries: list[Allocation] = []
@@ -105,7 +108,11 @@ class NumbaProgram:
             if self.kernel is not None:
                 return
             source = lowered(
-                self.graph, updates=self.updates, blas=self.blas, fuse=not self.in_steps
+                self.graph,
+                updates=self.updates,
+                blas=self.blas,
+                fuse=not self.in_steps,
+                rows=self.rows,
             )
             # Between steps, threads would wait for Python's lock.
             most = MOST_STEPS if self.given is None else 5 * MOST_STEPS
@@ -213,9 +220,9 @@ class NumbaProgram:
             array[()] if scalar else array
             for array, scalar in zip(arrays, self.scalars, strict=True)
         ]
-        if not self.searched and self._is_large(arrays, sizes):
+        if not self.searched and self._is_large(sizes):
             self._search(sizes)
-        if self.blocks is not None and sizes[self.blocks.parts.size] >= self.blocks.least:
+        if self.blocks is not None and sizes[self.blocks.size] >= self.blocks.least:
             with contextlib.suppress(ValueError, IndexError):
                 return self._in_blocks(self.blocks, values)
         self.compile()
@@ -236,9 +243,11 @@ class NumbaProgram:
                 return NumpyProgram(self.graph, self.updates).run(arrays, sizes)
         return list(results) if isinstance(results, tuple) else [results]
 
-    def _is_large(self, arrays: Sequence[Array], sizes: Mapping[str, int]) -> bool:
-        """Return whether blocks may pay: there is much to read, or to compute."""
-        if sum(array.nbytes for array in arrays) > LARGE:
+    def _is_large(self, sizes: Mapping[str, int]) -> bool:
+        """Return whether blocks may pay: there is much to read and write, or to compute."""
+        sized = (size_in_bytes(node) for node in (*self.graph.inputs, *self.graph.outputs))
+        moved: Any = sum(evaluate(size, sizes) for size in sized)
+        if moved > LARGE:
             return True
         if self.flops is None:
             self.flops = total_cost(self.graph.nodes).flops

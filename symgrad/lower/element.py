@@ -34,7 +34,7 @@ from symgrad.lower.scalars import (
 )
 from symgrad.lower.schedule import Schedule
 from symgrad.lower.scope import Scope
-from symgrad.lower.source import INDENT
+from symgrad.lower.source import INDENT, INTRINSICS
 
 _LOOP_NAMES = "ijkl"
 _MOST_AXES = 64
@@ -54,7 +54,8 @@ class Names:
 
     def __init__(self, graph: Graph, function: str):
         loops = {loop_name(axis) for axis in range(_MOST_AXES)}
-        self.taken: set[str] = {"np", "njit", "OPTIONS", function, *loops, *helper_names()}
+        own = {"np", "njit", "OPTIONS", function, *loops}
+        self.taken: set[str] = {*own, *helper_names(), *INTRINSICS}
         self.known = value_names(graph)
         self.gradient_of = cotangents(graph)
         self.of: dict[Node, str] = {}
@@ -133,7 +134,6 @@ class Elements:
         self.plan = plan
         self.names = names
         self.helpers: dict[str, str] = {}
-        self.near = False
 
     def read(self, scope: Scope, node: Node, position: Position) -> tuple[str, int]:
         """Return an expression for one element, and how many loops it needs around it."""
@@ -221,7 +221,7 @@ class Elements:
                 operands = [self.read(scope, x, at) for x, at in _read_at(node, position)]
                 expression = scalar_code(node, [text for text, _ in operands])
                 depth = max((d for _, d in operands), default=0)
-                if self.near and depth and node.op.name in NEAR:
+                if scope.near and depth and node.op.name in NEAR:
                     expression = self._near(scope, node, operands[0])
                 for helper in called_helpers(expression):
                     self.use(helper)
@@ -234,10 +234,11 @@ class Elements:
         text, depth = operand
         dtype = node.type.dtype
         name = near_name(node.op.name, dtype)
-        if scope.far is None:
-            scope.far = self.names.fresh("far")
-            scope.assign(0, scope.far, "False")
-        line = f"{scope.far} |= np.abs({text}) >= {literal(vectormath.NEAR, dtype)}"
+        nest = scope.nest
+        if nest.far is None:
+            nest.far = self.names.fresh("far")
+            nest.assign(0, nest.far, "False")
+        line = f"{nest.far} |= np.abs({text}) >= {literal(vectormath.NEAR, dtype)}"
         if all(statement.text != line for statement in scope.before.get(depth, ())):
             scope.add(depth, line)
         return f"{name}({text})"
@@ -253,16 +254,13 @@ class Elements:
         conditions, at = within(node, position)
         if not conditions:
             return self.read(scope, node.inputs[0], at)
-        inside = Scope(values=dict(scope.values))
-        near, self.near = self.near, False
+        inside = scope.inside()
         text, _ = self.read(inside, node.inputs[0], at)
-        self.near = near
         name = self.names.temporary()
         scope.assign(depth_of(position), name, literal(0, node.type.dtype))
         test = " and ".join(self.names.index(Index(c)) for c in conditions)
-        scope.add(depth_of(position), f"if {test}:")
-        for line in inside.block(f"{name} = {text}", self.names.mergeable):
-            scope.add(depth_of(position), INDENT + line)
+        last = f"{name} = {text}"
+        inside.add_if(depth_of(position), test, last, self.names.mergeable)
         return name, depth_of(position)
 
     def _gather(self, scope: Scope, node: Node, position: Position) -> tuple[str, int]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from symgrad.ir.cost import Cost
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node, scalar_value
-from symgrad.ir.size import Dim, Shape, multiply, product
+from symgrad.ir.size import Dim, Shape, Size, multiply, names_in, product
 from symgrad.ir.types import DType
 from symgrad.lower.access import (
     COLUMN,
@@ -25,8 +25,8 @@ from symgrad.lower.buffers import assign
 from symgrad.lower.element import Elements, Names, literal, loop_name
 from symgrad.lower.reduction import accumulator, outer_depth, start_of, updated
 from symgrad.lower.scalars import called_helpers, dtype_code, far_source
-from symgrad.lower.schedule import Nest, Schedule, read_whole, schedule, step_cost
-from symgrad.lower.scope import Scope
+from symgrad.lower.schedule import Nest, Schedule, Space, read_whole, schedule, step_cost
+from symgrad.lower.scope import Loop, Scope
 from symgrad.lower.source import INDENT, Allocation, Line, Product, Result, Source, Step
 
 
@@ -35,6 +35,7 @@ def emit(
     name: str = "kernel",
     updates: Mapping[Node, Node] | None = None,
     fuse: bool = True,
+    rows: Size | None = None,
 ) -> Source:
     """Return the source of a function that computes the outputs of an expanded graph.
 
@@ -43,17 +44,22 @@ def emit(
         name: What the function is called.
         updates: Inputs that are overwritten, each with the output that it then holds.
         fuse: Whether values over one index space share a loop.
+        rows: The size that counts rows, for a function that computes only some of them: those
+            from its last input but one up to its last. See `lower.rows`.
     """
     updates = dict(updates or {})
-    plan = schedule(graph, {output: x for x, output in updates.items()}, fuse)
-    return _Emitter(plan, name, updates).source()
+    plan = schedule(graph, {output: x for x, output in updates.items()}, fuse, rows is not None)
+    return _Emitter(plan, name, updates, rows).source()
 
 
 class _Emitter:
     """The state of one emission: its lines and steps."""
 
-    def __init__(self, plan: Schedule, name: str, updates: Mapping[Node, Node]):
+    def __init__(
+        self, plan: Schedule, name: str, updates: Mapping[Node, Node], rows: Size | None = None
+    ):
         self.plan = plan
+        self.rows = rows
         self.graph = plan.graph
         self.name = name
         self.updates = updates
@@ -230,7 +236,7 @@ class _Emitter:
         """Write the loops around the statements of ``scope``."""
         lines = scope.lines(
             space,
-            lambda axis: (loop_name(axis), self.names.dim(space[axis])),
+            lambda axis: self._loop(axis, space[axis]),
             self.names.mergeable,
             self.names.fresh,
         )
@@ -244,6 +250,14 @@ class _Emitter:
                 for helper in called_helpers(line):
                     self.elements.use(helper)
 
+    def _loop(self, axis: int, dim: Dim) -> Loop:
+        """Return the loop over an axis: over some of it, if rows lie along it and not all count."""
+        name, count = loop_name(axis), self.names.dim(dim)
+        if self.rows is None or not names_in(dim) & self.rows.names:
+            return Loop(name, count)
+        first, last = (self.names.of[node] for node in self.graph.inputs[-2:])
+        return Loop(name, f"min({last}, {count}) - {first}", first)
+
     def _loops(self, nest: Nest) -> None:
         kept = [n for n in nest.members if n in nest.stored or n.op.name in REDUCTIONS]
         shape = ", ".join(map(str, nest.space))
@@ -251,10 +265,10 @@ class _Emitter:
         self._step(f"{what}: {', '.join(self.names.suggested(n) for n in kept)}", kept)
         scope = Scope()
         here = identity(nest.space)
-        self.elements.near = self._can_repeat(nest)
+        scope.near = self._can_repeat(nest)
         for node in nest.members:
             if node.op.name in REDUCTIONS:
-                self._reduction(scope, node)
+                self._reduction(scope, node, nest.space)
                 continue
             text, depth = self.elements.member(scope, node, here)
             if node not in nest.stored:
@@ -271,7 +285,6 @@ class _Emitter:
             scope.values[(node, here)] = (text, depth)
             self._allocate(node)
             scope.store(depth_of(here), f"{self.names.element(node, here)} = {text}")
-        self.elements.near = False
         self._close(scope, nest.space)
         for node, wide in self.narrowed:
             after = Scope()
@@ -304,12 +317,18 @@ class _Emitter:
 
     # Reductions
 
-    def _reduction(self, scope: Scope, node: Node) -> None:
-        """Add a sum, product or extremum to the nest over its input's space."""
+    def _reduction(self, scope: Scope, node: Node, around: Space) -> None:
+        """Add a sum, product or extremum to the nest over its input's space, or a larger one."""
         x = node.inputs[0]
         space, axes = x.type.shape, node.attrs["axis"]
         here = identity(space)
-        text, _ = self.elements.read(scope, x, here)
+        test = " and ".join(
+            f"{loop_name(axis)} < {self.names.dim(dim)}"
+            for axis, dim in enumerate(space)
+            if dim != around[axis]
+        )
+        inside = scope.inside() if test else scope
+        text, _ = self.elements.read(inside, x, here)
         outer = outer_depth(space, axes)
         wide = accumulator(node)
         start = start_of(node, wide)
@@ -320,7 +339,11 @@ class _Emitter:
         plain = not node.type.shape and wide == node.type.dtype
         total = self.names.value(node) if plain else self.names.temporary()
         scope.assign(outer, total, start)
-        self._add(scope, node, total, text)
+        statement = self._added(scope, node, total, text)
+        if test:
+            inside.add_if(depth_of(here), test, statement, self.names.mergeable)
+        else:
+            scope.add(depth_of(here), statement)
         if node.type.shape:
             self._allocate(node)
         if not plain:
@@ -347,22 +370,20 @@ class _Emitter:
             return
         total = self.names.temporary()
         scope.assign(outer, total, start)
-        self._add(scope, node, total, text)
+        scope.add(inner, self._added(scope, node, total, text))
         scope.finish(outer, updated(node, target, total))
 
-    def _add(self, scope: Scope, node: Node, total: str, text: str) -> None:
-        """Add the innermost statement of a reduction."""
+    def _added(self, scope: Scope, node: Node, total: str, text: str) -> str:
+        """Return the innermost statement of a reduction."""
         space = node.inputs[0].type.shape
-        innermost = depth_of(identity(space))
         if node.op.name != "sum" or not node.type.is_float:
-            scope.add(innermost, updated(node, total, text))
-            return
+            return updated(node, total, text)
         if accumulator(node) != node.type.dtype and any(dim != 1 for dim in space):
             # A loop with float64 in it has half the lanes, for float32 numbers too.
             part = self.names.temporary()
             scope.parts[part] = total
             total = part
-        scope.add(innermost, f"{total} = {self.elements.use('plus')}({total}, {text})")
+        return f"{total} = {self.elements.use('plus')}({total}, {text})"
 
     def _ordered_reduction(self, node: Node) -> None:
         """Find a position along one axis: the loops over the other axes come first."""

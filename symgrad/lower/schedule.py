@@ -3,7 +3,7 @@
 A value is stored when something needs all of it (BLAS, a gather, a reshape, the caller), when it
 is a reduction, or when it is dear and used by more than one nest. Everything else is computed
 where it is used. Nests over one index space are joined when each reads the others' values only
-at the element it is at.
+at the element it is at, and so is a nest over nearly all of another's space that reads the same.
 """
 
 from __future__ import annotations
@@ -43,13 +43,18 @@ _INLINE_LIMIT = 8
 """A value used more than once is stored when computing it costs more than this many simple ops."""
 _DEPTH_LIMIT = 60
 """At most this many ops are inlined into one another, so that no recursion runs deep."""
+_BY_ROW_LIMIT = 25
+"""The same where rows are computed apart, since what is stored cannot be read in other rows."""
 _SMALL_STEP = 3, 12
 """The same limits where values share no loops: the steps of layers shall be small and alike."""
 
 
 @dataclass(slots=True)
 class Nest:
-    """One step: a loop nest with the values that it computes, in order, or a step of its own."""
+    """One step: a loop nest with the values that it computes, in order, or a step of its own.
+
+    Some reductions may be over a little less than the nest's space (`space_of`).
+    """
 
     space: Space
     members: list[Node] = field(default_factory=list)
@@ -92,7 +97,10 @@ class Schedule:
 
 
 def schedule(
-    graph: Graph, updates: Mapping[Node, Node] | None = None, fuse: bool = True
+    graph: Graph,
+    updates: Mapping[Node, Node] | None = None,
+    fuse: bool = True,
+    by_row: bool = False,
 ) -> Schedule:
     """Return the steps that compute the outputs of ``graph``, whose composite ops are expanded.
 
@@ -100,14 +108,18 @@ def schedule(
         graph: A graph whose composite ops are expanded.
         updates: Outputs that shall take the memory of an input, each with that input.
         fuse: Whether values over one index space share a nest.
+        by_row: Whether rows are computed apart (`lower.rows`).
     """
     updates = dict(updates or {})
     sums = accumulations(graph, updates)
-    roots = _roots(graph, sums, *((_INLINE_LIMIT, _DEPTH_LIMIT) if fuse else _SMALL_STEP))
+    usual = _BY_ROW_LIMIT if by_row else _INLINE_LIMIT, _DEPTH_LIMIT
+    roots = _roots(graph, sums, *(usual if fuse else _SMALL_STEP))
     plan = Schedule(graph, [], roots, {}, set(), sums, {})
     late = _after(graph, updates)
     for node in sorted(roots, key=lambda root: (root in late, root.number)):
         _put(plan, node, updates, fuse)
+    if fuse and not updates:
+        _join_smaller(plan)
     plan.updates = {n: x for n, x in updates.items() if n in plan.home and _last(plan, n, x)}
     plan.stored = _needed(plan)
     for nest in plan.nests:
@@ -198,6 +210,43 @@ def _put(plan: Schedule, node: Node, updates: Mapping[Node, Node], fuse: bool) -
                 return
     plan.nests.append(Nest(space, [node], fusible=fusible))
     plan.home[node] = len(plan.nests) - 1
+
+
+def _join_smaller(plan: Schedule) -> None:
+    """Move reductions to later nests that read the same, over a slightly larger space.
+
+    The sum of squares of differences has one element less than its gradient, and both read all.
+    """
+    for number, nest in enumerate(plan.nests):
+        into = next((n for n in range(number + 1, len(plan.nests)) if _joins(plan, number, n)), 0)
+        if into:
+            plan.nests[into].members += nest.members
+            plan.home.update(dict.fromkeys(nest.members, into))
+            nest.members = []
+    plan.nests = [nest for nest in plan.nests if nest.members]
+    plan.home = {n: i for i, nest in enumerate(plan.nests) for n in nest.members}
+
+
+def _joins(plan: Schedule, number: int, into: int) -> bool:
+    """Return whether a nest is nothing but reductions that can be computed in a later one."""
+    nest, later = plan.nests[number], plan.nests[into]
+    if not (nest.fusible and later.fusible and _is_nearly(nest.space, later.space)):
+        return False
+    if any(n.type.shape or n.op.name not in REDUCTIONS for n in nest.members):
+        return False
+    between = [n for other in plan.nests[number + 1 : into + 1] for n in other.members]
+    if any(x in nest.members for n in between for x, _ in plan.reads(n)):
+        return False
+    arrays = [{x for n in members.members for x, _ in plan.reads(n)} for members in (nest, later)]
+    return any(x.type.shape for x in arrays[0] & arrays[1])
+
+
+def _is_nearly(space: Space, whole: Space) -> bool:
+    """Return whether a space is another one but for a few elements of some named sizes."""
+    if len(space) != len(whole) or space == whole:
+        return False
+    missing = [b - a for a, b in zip(space, whole, strict=True) if a != b]
+    return all(isinstance(dim, int) and dim > 0 for dim in missing)
 
 
 def _is_pointwise(plan: Schedule, x: Node, space: Space) -> bool:

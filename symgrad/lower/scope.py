@@ -35,6 +35,21 @@ class Statement:
         return ast.unparse(ast.parse(text)) if self.merged else text
 
 
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A loop over an axis.
+
+    Attributes:
+        variable: Its variable.
+        count: How often it runs, as source.
+        first: Where the variable starts, as source; empty for 0.
+    """
+
+    variable: str
+    count: str
+    first: str = ""
+
+
 @dataclass(slots=True)
 class Scope:
     """The statements of one nest: those at each loop depth, before and after the inner loops.
@@ -45,7 +60,9 @@ class Scope:
         after: What is done once the loops inside are through.
         values: The expression for each element that is known, and its depth.
         parts: Short float32 sums in the innermost loop, each with the float64 that they go into.
-        far: The variable that tells whether an argument was too large for a quick function.
+        near: Whether quick functions may be used, which do not take large arguments.
+        far: The variable that tells whether an argument was too large for one.
+        around: For statements under an ``if``, the scope that this stands in.
     """
 
     before: dict[int, list[Statement]] = field(default_factory=dict)
@@ -53,7 +70,18 @@ class Scope:
     after: dict[int, list[Statement]] = field(default_factory=dict)
     values: dict[tuple[Node, Position], tuple[str, int]] = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)
+    near: bool = False
     far: str | None = None
+    around: Scope | None = None
+
+    def inside(self) -> Scope:
+        """Return a scope for statements under an ``if``: what is known here is known there."""
+        return Scope(values=dict(self.values), near=self.near, around=self)
+
+    @property
+    def nest(self) -> Scope:
+        """The scope of the whole nest."""
+        return self if self.around is None else self.around.nest
 
     def add(self, depth: int, line: str) -> None:
         """Add a line at ``depth``."""
@@ -71,17 +99,20 @@ class Scope:
         """Add a line after the inner loops at ``depth``."""
         self.after.setdefault(depth, []).append(Statement(line))
 
-    def block(self, last: str, temporaries: set[str]) -> list[str]:
-        """Return all statements in one piece, and a last one."""
-        statements = [s for depth in sorted(self.before) for s in self.before[depth]]
+    def add_if(self, depth: int, test: str, last: str, temporaries: set[str]) -> None:
+        """Add this scope, and a last statement, to the one around it, under an ``if``."""
+        assert self.around is not None
+        statements = [s for level in sorted(self.before) for s in self.before[level]]
         bodies = {0: [*statements, Statement(last)]}
         _merge(bodies, [], temporaries)
-        return [statement.line for statement in bodies[0]]
+        self.around.add(depth, f"if {test}:")
+        for statement in bodies[0]:
+            self.around.add(depth, INDENT + statement.line)
 
     def lines(
         self,
         space: Sequence[Dim],
-        loop: Callable[[int], tuple[str, str]],
+        loop: Callable[[int], Loop],
         temporaries: set[str],
         fresh: Callable[[str], str],
     ) -> list[str]:
@@ -89,7 +120,7 @@ class Scope:
 
         Args:
             space: The sizes of the loops.
-            loop: Gives the variable of the loop over an axis, and how often it runs.
+            loop: Gives the loop over an axis.
             temporaries: Names of what may be written where it is used.
             fresh: Makes a new name of one.
         """
@@ -106,7 +137,7 @@ class Scope:
         for depth in range(1, deepest + 1):
             parts = self.parts if depth == innermost else {}
             if space[depth - 1] != 1:
-                heads = _heads(*loop(depth - 1), space[depth - 1], parts, fresh)
+                heads = _heads(loop(depth - 1), space[depth - 1], parts, fresh)
                 out += [INDENT * (level + more) + line for more, line in heads]
                 level += sum(line.endswith(":") for _, line in heads)
             after = [f"{INDENT * (level - 1)}{total} += {part}" for part, total in parts.items()]
@@ -119,7 +150,7 @@ class Scope:
 
 
 def _heads(
-    name: str, count: str, dim: Dim, parts: Collection[str], fresh: Callable[[str], str]
+    loop: Loop, dim: Dim, parts: Collection[str], fresh: Callable[[str], str]
 ) -> list[tuple[int, str]]:
     """Return the lines that open a loop, each with how deep it stands.
 
@@ -127,15 +158,23 @@ def _heads(
     start again with each of them.
     """
     starts = [f"{part} = np.float32(0.0)" for part in parts]
-    if not parts or (isinstance(dim, int) and dim <= SHORT):
-        return [*((0, line) for line in starts), (0, f"for {name} in range({count}):")]
-    block, step = fresh("block"), fresh("step")
-    return [
-        (0, f"for {block} in range(({count} + {SHORT - 1}) // {SHORT}):"),
-        *((1, line) for line in starts),
-        (1, f"for {step} in range(min({SHORT}, {count} - {SHORT} * {block})):"),
-        (2, f"{name} = {SHORT} * {block} + {step}"),
-    ]
+    count, variable = loop.count, loop.variable
+    in_blocks = bool(parts) and not (isinstance(dim, int) and dim <= SHORT)
+    if not in_blocks and not loop.first:
+        return [*((0, line) for line in starts), (0, f"for {variable} in range({count}):")]
+    if in_blocks:
+        block, step = fresh("block"), fresh("step")
+        at = f"{SHORT} * {block} + {step}"
+        heads = [
+            (0, f"for {block} in range(({count} + {SHORT - 1}) // {SHORT}):"),
+            *((1, line) for line in starts),
+            (1, f"for {step} in range(min({SHORT}, {count} - {SHORT} * {block})):"),
+        ]
+    else:
+        at = fresh("step")
+        heads = [*((0, line) for line in starts), (0, f"for {at} in range({count}):")]
+    value = f"row({loop.first}, {at})" if loop.first else at
+    return [*heads, (1 + in_blocks, f"{variable} = {value}")]
 
 
 def _merge(

@@ -10,6 +10,8 @@ from symgrad.ir.size import Dim, Shape
 from symgrad.ir.types import Array, DType
 
 INDENT = "    "
+INTRINSICS = frozenset({"fill", "gemv", "row", "wide"})
+"""Functions that kernels call beside the helpers whose source they have in them."""
 
 
 @dataclass(frozen=True, slots=True)

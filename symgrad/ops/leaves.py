@@ -76,6 +76,10 @@ def _declare(name: object, shape: object, dtype: object, role: str, init: object
         type_ = TensorType(as_dtype(dtype), declared_shape(name, shape))
     except errors.SymgradError as error:
         raise type(error)(f"{name}: {error}") from None
+    return _input(name, type_, role, init)
+
+
+def _input(name: str, type_: TensorType, role: str, init: object) -> Tensor:
     attrs = {
         "name": name,
         "dtype": type_.dtype,
@@ -84,6 +88,11 @@ def _declare(name: object, shape: object, dtype: object, role: str, init: object
         "init": init,
     }
     return Tensor(apply(INPUT, (), attrs))
+
+
+def stand_in(name: str, type_: TensorType) -> Tensor:
+    """Return an input that takes the place of a computed value, whose sizes may be any: n - 1."""
+    return _input(name, type_, "input", None)
 
 
 def tensor(name: str, shape: object = (), dtype: object = FLOAT64) -> Tensor:

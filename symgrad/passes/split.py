@@ -4,6 +4,9 @@ A program over a long batch reads its data several times, from memory each time:
 again for the gradient's Xᵀ δ. If every value belongs to one row, or is a reduction over all rows,
 the program can be run block by block, each in cache and on any core. Reductions of the blocks are
 then joined, and what follows from them is computed once.
+
+Where a value is made of several neighbouring rows (differences, Rosenbrock's function), blocks are
+not cut: each sees all rows, and computes some.
 """
 
 from __future__ import annotations
@@ -16,12 +19,13 @@ from symgrad.ir.node import Node
 from symgrad.ir.size import Dim, Size, names_in, product
 from symgrad.ir.types import FLOAT32
 from symgrad.ir.walk import reachable
-from symgrad.ops.leaves import tensor
+from symgrad.ops.leaves import stand_in, tensor
 
 _JOINED = {"sum": "add", "max": "maximum", "min": "minimum", "prod": "multiply"}
 """How the reductions of blocks are joined: NumPy's function."""
 _NARROW = 16
 """Products with a wider matrix are best left to BLAS."""
+_BOUNDS = "first", "last"
 _SHARED, _PART, _REST = "shared", "part", "rest"
 Kind = int | str
 """What a value is with respect to the rows: the axis that they lie along; the same for all rows;
@@ -33,9 +37,11 @@ class Split:
     """A graph in two: ``part`` for each block of rows, ``rest`` for what is left to do once.
 
     Attributes:
-        size: The name of the size that counts the rows.
-        part: Takes the graph's inputs (those with rows, in blocks), then ``counts``. Its outputs
-            are the graph's outputs with rows, then the reductions.
+        size: The size that counts the rows.
+        cut: Whether blocks are cut out of what has rows. Else each gets all of them.
+        part: Takes the graph's inputs (those with rows, in blocks if they are cut), then ``counts``
+            if they are cut, and else the first row to compute and the one behind the last. Its
+            outputs are the graph's outputs with rows, then the reductions.
         rows: For each of the graph's outputs, its position among those of ``part``, if it has
             rows, else None.
         joined: How each reduction is joined: the name of NumPy's function.
@@ -43,29 +49,53 @@ class Split:
         rest: Takes the joined reductions and the graph's inputs; its outputs are the graph's
             outputs without rows.
         wide: Whether there are products that are best left to BLAS.
+        extents: How many rows there may be, which is more or fewer than ``size`` for some values.
     """
 
-    size: str
+    size: Size
+    cut: bool
     part: Graph
     rows: tuple[int | None, ...]
     joined: tuple[str, ...]
     counts: tuple[Dim, ...]
     rest: Graph
     wide: bool
+    extents: tuple[Dim, ...]
+
+    @property
+    def with_rows(self) -> tuple[Node, ...]:
+        """The outputs of ``part`` that have rows."""
+        return self.part.outputs[: len({i for i in self.rows if i is not None})]
 
 
 def split(graph: Graph) -> Split | None:
     """Return ``graph`` in two, or None if not all of it goes row by row."""
-    leading = [node.type.shape[0] for node in graph.inputs if node.type.shape]
-    for size in dict.fromkeys(leading):
-        if isinstance(size, Size):
-            kinds = _kinds(graph, size)
-            if kinds is not None and 0 in kinds.values():
-                return _parted(graph, size, kinds)
+    for size in _leading(graph):
+        kinds = _kinds(graph, size)
+        if kinds is not None and 0 in kinds.values():
+            return _parted(graph, size, kinds, cut=True)
     return None
 
 
-def _parted(graph: Graph, size: Size, kinds: Mapping[Node, Kind]) -> Split | None:
+def split_uncut(graph: Graph) -> Split | None:
+    """Return an expanded ``graph`` in two for blocks that see all rows, or None.
+
+    Whether that can be done depends on its schedule as well: see `lower.rows`.
+    """
+    for size in _leading(graph):
+        kinds = _uncut_kinds(graph, size)
+        if kinds is not None:
+            return _parted(graph, size, kinds, cut=False)
+    return None
+
+
+def _leading(graph: Graph) -> list[Size]:
+    """Return the sizes that may count rows: named ones of first axes."""
+    dims = dict.fromkeys(node.type.shape[0] for node in graph.inputs if node.type.shape)
+    return [dim for dim in dims if isinstance(dim, Size)]
+
+
+def _parted(graph: Graph, size: Size, kinds: Mapping[Node, Kind], cut: bool) -> Split | None:
     used = {x for node in graph.nodes if kinds[node] == _REST for x in node.inputs}
     parts = [
         node
@@ -73,26 +103,26 @@ def _parted(graph: Graph, size: Size, kinds: Mapping[Node, Kind]) -> Split | Non
         if kinds[node] == _PART and (node in used or node in graph.outputs)
     ]
     with_rows = list(dict.fromkeys(n for n in graph.outputs if kinds[n] == 0))
-    if any(node.is_input for node in with_rows) or not parts:
+    if any(node.is_input for node in with_rows) or not (parts or with_rows):
         return None
     counts: dict[Node, Node] = {
         node: tensor(f"count {node.attrs['size']}", (), node.type.dtype).node
         for node in graph.nodes
-        if node.op.name == "size" and size.names & names_in(node.attrs["size"])
+        if cut and node.op.name == "size" and size.names & names_in(node.attrs["size"])
     }
-    given = {
-        node: tensor(f"part {i}", node.type.shape, node.type.dtype).node
-        for i, node in enumerate(parts)
-    }
+    more = counts.values() if cut else [tensor(name, (), "int64").node for name in _BOUNDS]
+    given = {node: stand_in(f"part {i}", node.type).node for i, node in enumerate(parts)}
     others = [node for node in graph.outputs if kinds[node] != 0]
     return Split(
-        str(size),
-        Graph([*graph.inputs, *counts.values()], _replaced([*with_rows, *parts], counts)),
+        size,
+        cut,
+        Graph([*graph.inputs, *more], _replaced([*with_rows, *parts], counts)),
         tuple(with_rows.index(n) if n in with_rows else None for n in graph.outputs),
         tuple(_JOINED.get(node.op.name, "add") for node in parts),
         tuple(node.attrs["size"] for node in counts),
         Graph([*given.values(), *graph.inputs], _replaced(others or parts, given)),
         any(_is_wide(node, kinds) for node in graph.nodes),
+        tuple({n.type.shape[i] for n in graph.nodes if isinstance(i := kinds[n], int)}),
     )
 
 
@@ -114,6 +144,34 @@ def _kinds(graph: Graph, size: Size) -> dict[Node, Kind] | None:
             return None
         kinds[node] = kind
     return kinds
+
+
+def _uncut_kinds(graph: Graph, size: Size) -> dict[Node, Kind] | None:
+    """Return what each node is where blocks see all rows: its own shape tells it."""
+    kinds: dict[Node, Kind] = {}
+    for node in graph.nodes:
+        kind = _uncut_kind(node, size, {kinds[x] for x in node.inputs})
+        if kind is None:
+            return None
+        kinds[node] = kind
+    return kinds
+
+
+def _uncut_kind(node: Node, size: Size, inputs: set[Kind]) -> Kind | None:
+    axes = [axis for axis, dim in enumerate(node.type.shape) if names_in(dim) & size.names]
+    if axes:
+        return axes[0] if len(axes) == 1 and not inputs & {_PART, _REST} else None
+    if inputs & {_PART, _REST}:
+        return _REST if inputs <= {_SHARED, _PART, _REST} else None
+    if inputs <= {_SHARED} or node.op.name == "slice":
+        return _SHARED
+    return _PART if _can_join(node) else None
+
+
+def _can_join(node: Node) -> bool:
+    """Return whether a node is a reduction whose values for blocks can be joined."""
+    # What one block's product overflows to would be all that is left of it.
+    return node.op.name in _JOINED and (node.op.name, node.type.dtype) != ("prod", FLOAT32)
 
 
 def _kind(node: Node, size: Size, kinds: Mapping[Node, Kind]) -> Kind | None:
@@ -173,12 +231,9 @@ def _row_kind(node: Node, size: Size, kinds: Mapping[Node, Kind]) -> Kind | None
     axis = kinds[node.inputs[0]]
     if not isinstance(axis, int):
         return _gathered(node, kinds)
-    if name == "prod" and node.type.dtype == FLOAT32 and axis in attrs["axis"]:
-        # What one block's product overflows to would be all that is left of it.
-        return None
     if name in _JOINED or name == "logsumexp":
         if axis in attrs["axis"]:
-            return _PART if name in _JOINED else None
+            return _PART if _can_join(node) else None
         return axis - len([other for other in attrs["axis"] if other < axis])
     match name:
         case "softmax" | "log_softmax":

@@ -18,7 +18,7 @@ from symgrad.backends.numpy import NumpyProgram
 from symgrad.ir.graph import Graph
 from symgrad.ir.types import Array
 from symgrad.lower.scalars import OPTIONS
-from symgrad.lower.source import Source
+from symgrad.lower.source import INTRINSICS, Source
 from symgrad.tensor import Tensor
 
 
@@ -247,3 +247,60 @@ def test_a_deep_chain_in_a_loop_is_lowered_without_recursion() -> None:
     for _ in range(2000):
         y = sg.sin(y)
     assert source([x], [y]).body.count(" = sin_f64(") == 2000
+
+
+class TestNestsOfNearlyOneSpace:
+    def rosenbrock(self) -> tuple[list[Tensor], list[Any]]:
+        x = sg.vector("x", "n")
+        loss = sg.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+        return [x], [loss, sg.grad(loss, x)]
+
+    def test_a_sum_joins_the_loop_of_its_gradient(self) -> None:
+        text = code(*self.rosenbrock())
+        assert text.count("for i in range(n):") == text.count("for ") == 1
+        assert re.search(r"        if i < n - 1:\n(            .*\n)+ +loss = plus\(loss, ", text)
+        for n in (1, 2, 3, 100):
+            agrees(*self.rosenbrock(), np.linspace(-1.0, 2.0, n))
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_compiled(self, dtype: str) -> None:
+        u = sg.matrix("u", ("n", "m"), dtype)
+        along, down = u[:, 1:] - u[:, :-1], u[1:] - u[:-1]
+        loss = sg.sum(along**2) + sg.sum(sg.sin(down)) + sg.max(down)
+        outputs = [loss, sg.grad(loss, u), sg.min(along)]
+        f, reference = (sg.compile(u, outputs, backend=name) for name in ("numba", "numpy"))
+        for shape in ((2, 2), (3, 700), (600, 3), (50, 60)):
+            given = np.random.default_rng(0).normal(size=shape).astype(dtype)
+            for got, expected in zip(f(given), reference(given), strict=True):
+                np.testing.assert_allclose(
+                    got, expected, rtol=1e-4 if dtype == "float32" else 1e-12
+                )
+
+    def test_not_where_the_loop_needs_the_sum(self) -> None:
+        x = sg.vector("x", "n")
+        total = sg.sum(x[1:] * x[:-1])
+        assert code([x], [total, x * total]).count("for ") == 2
+        agrees([x], [total, x * total], np.linspace(-1.0, 2.0, 20))
+
+    def test_not_where_nothing_is_read_twice(self) -> None:
+        x, y = sg.vector("x", "n"), sg.vector("y", "n")
+        outputs = [sg.sum(x[1:]), sg.sum(y)]
+        assert code([x, y], outputs).count("for ") == 2
+        agrees([x, y], outputs, np.linspace(-1.0, 2.0, 20), np.linspace(3.0, 2.0, 20))
+
+
+@pytest.mark.parametrize("name", ["fill", "gemv", "row", "wide", "min", "plus", "kernel", "types"])
+def test_inputs_called_like_what_kernels_call(name: str) -> None:
+    x = sg.matrix(name, ("n", 300), "float32")
+    A = sg.matrix("A", (300, 400), "float32")
+    f = sg.compile([x, A], [sg.sum(x, axis=0), x @ A @ sg.constant(np.ones(400, "float32"))])
+    total, product = f(np.ones((3, 300), "float32"), np.ones((300, 400), "float32"))
+    assert (total == 3).all()
+    assert (product == 300 * 400).all()
+
+
+def test_kernels_call_nothing_that_an_input_could_hide() -> None:
+    imported = re.findall(r"import (?!njit)(.*)", numba.HEADER)
+    names = {name.split(" as ")[-1] for line in imported for name in line.split(", ")}
+    functions = {name for name in names if name.islower()} - {"np", "types", "entered", "gemm"}
+    assert functions == {"min", "max"} | INTRINSICS

@@ -204,3 +204,16 @@ def test_what_lies_outside_a_window_is_not_touched() -> None:
         first, second = f(np.array([0.0, 1.0, 2.0, 0.0, 4.0, np.nan]))
     np.testing.assert_array_equal(first, [0, 1, 0.5, np.inf, 0.25, np.nan])
     np.testing.assert_array_equal(second, [-np.inf, 0, -0.25, 0, -0.0625, 0])
+
+
+def test_quick_forms_in_windows() -> None:
+    """Under the condition of a window, too, where a large argument is looked for as well."""
+    x = sg.vector("x", "n")
+    loss = sg.sum(sg.cos(x[1:]) * x[:-1])
+    outputs = [loss, sg.grad(loss, x)]
+    assert "near_sin" in source([x], outputs)
+    f, reference = (sg.compile(x, outputs, backend=name) for name in ("numba", "numpy"))
+    with np.errstate(all="ignore"):
+        for given in (*places(SMALL), *places(LARGE[:-1]), *places(NOT_FINITE)):
+            for got, expected in zip(f(given), reference(given), strict=True):
+                np.testing.assert_allclose(got, expected, rtol=1e-13)
