@@ -64,6 +64,15 @@ class Compiled:
             results = _filled(results, list(out) if isinstance(out, list | tuple) else [out])
         return results[0] if self.single else tuple(results)
 
+    def ready(self) -> Compiled:
+        """Compile the kernel now, and return this function.
+
+        Otherwise the first call begins with that, in another thread. If it is a small one it is
+        answered by NumPy meanwhile, so that its last digits may be others; the second one waits.
+        """
+        self.program.ready()
+        return self
+
     def by_name(self, values: Mapping[str, Any]) -> Any:
         """Return the outputs for arrays given by name."""
         return self(*self.signature.by_name(values))

@@ -246,6 +246,11 @@ class Training(partial[Any]):
         self._step = step
         return self
 
+    def ready(self) -> Training:
+        """Compile the step now, and return it; see `Compiled.ready`."""
+        self.program.ready()
+        return self
+
     def bind(self, **values: Any) -> Callable[[], Any]:
         """Return a function without arguments that makes a step with these inputs.
 

@@ -20,6 +20,10 @@ class Program(Protocol):
     def fast(self) -> Callable[..., Any] | None:
         """What a call does with arguments that fit as they are; it raises for others."""
 
+    def ready(self) -> None:
+        """Do now whatever calls would otherwise wait for."""
+        ...
+
     def run(self, arrays: Sequence[Array], sizes: Mapping[str, int]) -> list[Array]:
         """Return fresh outputs for bound inputs and named sizes."""
         ...

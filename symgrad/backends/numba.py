@@ -19,15 +19,16 @@ import numpy as np
 
 from symgrad import errors
 from symgrad.backends import cache
+from symgrad.backends.ahead import compile_ahead
 from symgrad.backends.blocks import LARGE, MUCH, Blocks, blocks_for
 from symgrad.backends.lowered import lowered
 from symgrad.backends.memory import LARGE_RESULT, Results
 from symgrad.backends.numpy import NumpyProgram
 from symgrad.ir.call import Constraint
-from symgrad.ir.cost import size_in_bytes, total_cost
+from symgrad.ir.cost import Cost, size_in_bytes, total_cost
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node
-from symgrad.ir.size import Dim, Shape, Size, evaluate, names_in
+from symgrad.ir.size import Shape, Size, evaluate, names_in
 from symgrad.ir.types import Array, DType, TensorType
 from symgrad.lower.element import renamed
 from symgrad.lower.outline import kernel_line, outlined
@@ -40,6 +41,9 @@ MOST_STEPS = 20
 """Programs of more steps than this are compiled step by step as well, but with joined loops."""
 LARGEST_SCALAR = 15_000
 """The same for programs of numbers only, where calling steps would take longer than they do."""
+
+SOON = 2 * 10**9, 1 << 29
+"""Up to so many operations, and bytes moved, NumPy answers a first call: a fraction of a second."""
 
 HEADER = """import numpy as np
 from numba import njit, types
@@ -88,7 +92,8 @@ class NumbaProgram:
         self.blocks: Blocks | None = None
         self.searched = False
         self.in_steps = len(graph) > LARGEST and any(node.type.shape for node in graph.nodes)
-        self.flops: Dim | None = None
+        self.cost: Cost | None = None
+        self.waits = False
         self.given = given
         self.blas = blas
         self.rows = rows
@@ -214,17 +219,34 @@ class NumbaProgram:
 
         return call
 
+    def ready(self) -> None:
+        """Compile the kernel now, and let no call be answered without it."""
+        self.waits = True
+        self.compile()
+
     def run(self, arrays: Sequence[Array], sizes: Mapping[str, int]) -> list[Any]:
-        """Return fresh outputs."""
+        """Return fresh outputs; the first call does not wait for the kernel if it is a small one.
+
+        It is always the first one, and no other, so that a program that is run twice computes the
+        same twice, however long it takes to compile.
+        """
         values = [
             array[()] if scalar else array
             for array, scalar in zip(arrays, self.scalars, strict=True)
         ]
         if not self.searched and self._is_large(sizes):
             self._search(sizes)
-        if self.blocks is not None and sizes[self.blocks.size] >= self.blocks.least:
+        blocks = self.blocks
+        if blocks is not None and sizes[blocks.size] < blocks.least:
+            blocks = None
+        waits, self.waits = self.waits, True
+        if not waits and self._is_soon_done(sizes):
+            needed = self if blocks is None else blocks.part
+            if compile_ahead(needed.compile):
+                return NumpyProgram(self.graph, self.updates).run(arrays, sizes)
+        if blocks is not None:
             with contextlib.suppress(ValueError, IndexError):
-                return self._in_blocks(self.blocks, values)
+                return self._in_blocks(blocks, values)
         self.compile()
         with self.lock:
             try:
@@ -249,10 +271,20 @@ class NumbaProgram:
         moved: Any = sum(evaluate(size, sizes) for size in sized)
         if moved > LARGE:
             return True
-        if self.flops is None:
-            self.flops = total_cost(self.graph.nodes).flops
-        operations: Any = evaluate(self.flops, sizes)
-        return bool(operations > MUCH)
+        return self._cost(sizes)[0] > MUCH
+
+    def _is_soon_done(self, sizes: Mapping[str, int]) -> bool:
+        """Return whether NumPy takes no longer than one may wait for a first answer."""
+        flops, moved = self._cost(sizes)
+        return flops <= SOON[0] and moved <= SOON[1]
+
+    def _cost(self, sizes: Mapping[str, int]) -> tuple[int, int]:
+        """Return how many operations a call takes, and how many bytes move, node by node."""
+        if self.cost is None:
+            self.cost = total_cost(self.graph.nodes)
+        flops: Any = evaluate(self.cost.flops, sizes)
+        moved: Any = evaluate(self.cost.bytes, sizes)
+        return flops, moved
 
     def _search(self, sizes: Mapping[str, int]) -> None:
         """Look for a way to run in blocks, and take it from now on where there are many rows."""

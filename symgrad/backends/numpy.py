@@ -45,6 +45,9 @@ class NumpyProgram:
             if slot not in kept:
                 self.dying.setdefault(at, []).append(slot)
 
+    def ready(self) -> None:
+        """Do nothing: there is nothing to wait for."""
+
     def run(self, arrays: Sequence[Array], sizes: Mapping[str, int]) -> list[Array]:
         """Return fresh outputs, computing each node by its op's reference."""
         values: list[Any] = [None] * self.count

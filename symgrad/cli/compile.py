@@ -85,7 +85,9 @@ def _agreement(loaded: Loaded, options: argparse.Namespace) -> float:
     values = sample(model, np.random.default_rng(0))
     results = []
     for backend in (options.backend, "numpy"):
-        loss, gradients = model.compile(backend=backend, without=tuple(options.without))(**values)
+        step = model.compile(backend=backend, without=tuple(options.without))
+        step.function.ready()
+        loss, gradients = step(**values)
         results.append([loss, *gradients.values()])
     worst = 0.0
     for ours, reference in zip(*results, strict=True):
