@@ -113,15 +113,21 @@ def _sizes(result: Result, own: Result | None) -> tuple[str, ...]:
 
 
 def _startup(result: Result, own: Result | None) -> tuple[str, ...]:
-    warm = statistics.median(result.warm)
-    against = _quotient(warm, statistics.median(own.warm)) if own else ""
-    return duration(result.median), _ratio(result, own), duration(warm), against
+    cells = []
+    for caches, times in result.starts.items():
+        first, second = map(statistics.median, zip(*times, strict=True))
+        ours = statistics.median(first for first, _ in own.starts[caches]) if own else first
+        cells += [duration(first), _quotient(first, ours), duration(second)]
+    return tuple(cells)
 
 
 TABLES = {
     "steady": (("median", "least", "quartiles", "/ symgrad", "first result after"), _steady),
     "sizes": (("first pass", "first size", "others", "second pass", "/ symgrad"), _sizes),
-    "startup": (("caches empty", "/ symgrad", "caches filled", "/ symgrad"), _startup),
+    "startup": (
+        ("caches empty", "/ symgrad", "second", "caches filled", "/ symgrad", "second"),
+        _startup,
+    ),
 }
 
 

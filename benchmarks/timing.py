@@ -45,17 +45,20 @@ class Result:
         name: The contestant.
         trouble: Why there are no times, or nothing.
         times: Seconds per call, one for each block; or one for each process.
-        ready: Seconds to the first result, imports and compiling included.
+        ready: Seconds to the first result, imports included, and compiling if it waits for that.
+        second: Seconds to the second one.
         passes: For a pass over batch sizes: seconds of each first call, then of each second.
-        warm: For starts: seconds when caches on disk are filled.
+        starts: For starts: seconds to the first result and to the second one, in each process,
+            with caches on disk empty, and with filled ones.
     """
 
     name: str
     trouble: str = ""
     times: list[float] = field(default_factory=list)
     ready: float = 0.0
+    second: float = 0.0
     passes: list[list[float]] = field(default_factory=list)
-    warm: list[float] = field(default_factory=list)
+    starts: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
     @property
     def median(self) -> float:
@@ -99,6 +102,9 @@ class Worker:
         message = self.receive(PREPARING_AT_MOST)
         result.ready = perf_counter() - self.started
         if "first" in message:
+            message = self.receive(PREPARING_AT_MOST)
+            result.second = perf_counter() - self.started
+        if "second" in message:
             message = self.receive(PREPARING_AT_MOST)
         result.trouble = trouble(message)
         return result
@@ -186,17 +192,18 @@ def _passes(row: Row, names: list[str], effort: Effort, folder: Path) -> list[Re
 def _starts(row: Row, names: list[str], effort: Effort, folder: Path) -> list[Result]:
     results = []
     for name in names:
-        result = Result(name)
+        result = Result(name, starts={"empty": [], "filled": []})
         for _ in range(effort.starts):
             caches = _fresh(folder)
-            for times in (result.times, result.warm):
+            for times in result.starts.values():
                 worker = Worker(row, name, caches)
                 once = worker.prepared()
                 worker.end()
-                times.append(once.ready)
+                times.append((once.ready, once.second))
                 result.trouble = result.trouble or once.trouble
             if result.trouble:
                 break
+        result.times = [first for first, _ in result.starts["empty"]]
         results.append(result)
         _say(row, result)
     return results

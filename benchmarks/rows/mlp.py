@@ -114,7 +114,7 @@ small = replace(
 startup = replace(
     large,
     name="startup",
-    title="From the start of a process to the first training step of mlp_large",
+    title="From the start of a process to the first training step of mlp_large, and to the second",
     builders={},
     floors=("numpy",),
     without={"casadi-jit": "the C compiler alone takes longer than all others"},
