@@ -19,7 +19,7 @@ import symgrad as sg
 
 x = sg.vector("x", "n")
 loss = sg.sum(sg.nn.sigmoid(x))  # a helper function, so two functions are cached
-f = sg.compile(x, [loss, sg.grad(loss, x)])
+f = sg.compile(x, [loss, sg.grad(loss, x)]).ready()
 value, gradient = f([0.0, 0.0])
 stats = f.program.kernel.stats
 print(json.dumps([value, *gradient, sum(stats.cache_hits.values())]))
