@@ -108,7 +108,7 @@ def _steady(result: Result, own: Result | None) -> tuple[str, ...]:
 
 def _sizes(result: Result, own: Result | None) -> tuple[str, ...]:
     first, second = result.passes
-    times = (sum(first), first[0], sum(first[1:]), sum(second))
+    times = (sum(first), *first[:2], sum(first[2:]), sum(second[2:]))
     return *map(duration, times), _ratio(result, own)
 
 
@@ -123,7 +123,10 @@ def _startup(result: Result, own: Result | None) -> tuple[str, ...]:
 
 TABLES = {
     "steady": (("median", "least", "quartiles", "/ symgrad", "first result after"), _steady),
-    "sizes": (("first pass", "first size", "others", "second pass", "/ symgrad"), _sizes),
+    "sizes": (
+        ("first pass", "first size", "second size", "others", "the same again", "/ symgrad"),
+        _sizes,
+    ),
     "startup": (
         ("caches empty", "/ symgrad", "second", "caches filled", "/ symgrad", "second"),
         _startup,
