@@ -67,8 +67,8 @@ class Compiled:
     def ready(self) -> Compiled:
         """Compile the kernel now, and return this function.
 
-        Otherwise the first call begins with that, in another thread. If it is a small one it is
-        answered by NumPy meanwhile, so that its last digits may be others; the second one waits.
+        Otherwise the first call begins with that. If it is a small one, it is answered by NumPy
+        while another thread compiles, so that its last digits may be others; the second one waits.
         """
         self.program.ready()
         return self

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from symgrad.backends.lowered import expanded
 from symgrad.backends.memory import Results
 from symgrad.backends.numpy import NumpyProgram
 from symgrad.ir.call import Constraint
@@ -115,10 +116,10 @@ class Blocks:
     def __call__(self, *values: Any) -> list[Any]:
         """Return the outputs for arrays that are as declared; raises for any other."""
         with np.errstate(all="ignore"):
-            plan = self.plan
+            plan, threads = self.plan, cores()
             shapes = tuple([np.shape(value) for value in values])
-            if plan is None or plan.arguments != shapes:
-                self.plan = plan = self._planned(shapes)
+            if plan is None or plan.arguments != shapes or plan.threads != threads:
+                self.plan = plan = self._planned(shapes, threads)
             made = [
                 self.large.empty(i, shape, node.type.dtype)
                 for i, (shape, node) in enumerate(zip(plan.results, self.results, strict=True))
@@ -136,7 +137,7 @@ class Blocks:
                     results.append(made[position].copy() if again else made[position])
             return results
 
-    def _planned(self, arguments: tuple[tuple[int, ...], ...]) -> _Plan:
+    def _planned(self, arguments: tuple[tuple[int, ...], ...], threads: int) -> _Plan:
         sizes: dict[str, int] = {}
         for node, shape in zip(self.graph.inputs, arguments, strict=True):
             for dim, got in zip(node.type.shape, shape, strict=True):
@@ -146,7 +147,7 @@ class Blocks:
             raise ValueError
         results: list[Any] = [evaluate(n.type.shape, sizes) for n in self.results]
         extents: list[Any] = [evaluate(dim, sizes) for dim in self.parts.extents]
-        starts = range(0, max(extents), self.block or -(-max(extents) // cores()))
+        starts = range(0, max(extents), self.block or -(-max(extents) // threads))
         # Sums of float32 are kept in float64 from block to block, too; arrays where there are many.
         many = len(starts) > _FEW
         dtypes = [
@@ -160,7 +161,7 @@ class Blocks:
             node.type.dtype.type(evaluate(dim, sizes))
             for dim, node in zip(self.parts.counts, counted, strict=True)
         ]
-        return _Plan(arguments, sizes, counts, results, starts, dtypes)
+        return _Plan(arguments, threads, sizes, counts, results, starts, dtypes)
 
     def _others(
         self, totals: Sequence[Array], values: Sequence[Any], sizes: Mapping[str, int]
@@ -201,10 +202,11 @@ class Blocks:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """How a call runs, which depends on the shapes of its arguments only.
+    """How a call runs, which depends on the shapes of its arguments and on the cores only.
 
     Attributes:
         arguments: These shapes.
+        threads: How many threads compute.
         sizes: The named sizes.
         counts: The sizes of the whole that blocks take as numbers.
         results: The shapes of the results that have rows.
@@ -213,6 +215,7 @@ class _Plan:
     """
 
     arguments: tuple[tuple[int, ...], ...]
+    threads: int
     sizes: dict[str, int]
     counts: Sequence[Any]
     results: Sequence[tuple[int, ...]]
@@ -297,7 +300,7 @@ class _Work:
         beside: list[Future[None]] = []
         with contextlib.suppress(RuntimeError):
             # Where no thread can be started any more, this one does everything.
-            for _ in range(min(cores(), len(self.plan.starts)) - 1):
+            for _ in range(min(self.plan.threads, len(self.plan.starts)) - 1):
                 beside.append(_workers().submit(self._run_beside))
         self.run()
         for future in beside:
@@ -322,7 +325,7 @@ class _Work:
         try:
             while (start := self._next()) is not None:
                 stop = min(start + starts.step, starts.stop)
-                rows = stop - start
+                rows = stop - start if self.owner.parts.cut else starts.stop
                 if rows not in lent:
                     lent[rows] = self.owner.lend(self._sizes(rows))
                 self._block(lent[rows], start, stop)
@@ -379,15 +382,29 @@ def blocks_for(
         return None
     rows = None if parts.cut else parts.size
     part = NumbaProgram(parts.part, given=len(parts.with_rows), blas=parts.wide, rows=rows)
+    if rows is not None and part.in_steps:
+        return None
+    made = expanded(parts.part, parts.wide).outputs[: len(parts.with_rows)]
+    if any(node.op.name == "reshape" for node in made):
+        # It is another view of what a block computes, and not an array that it can be given.
+        return None
     return Blocks(graph, parts, part, constraints, sizes)
 
 
 def _uncut(graph: Graph) -> Split | None:
     """Return ``graph`` in two for blocks that see all rows, if there is such a way."""
-    parts = split_uncut(expand(graph, blas=False))
-    if parts is None or not can_be_parted(schedule(parts.part, by_row=True), parts.size):
+    if any(node.op.name == "matmul" and _has_matrix(node) for node in graph.nodes):
+        # Written out for the blocks, it would be written out for NumPy as well.
         return None
-    return parts
+    parts = split_uncut(expand(graph, blas=False))
+    if parts is None:
+        return None
+    plan = schedule(expanded(parts.part, blas=False), by_row=True)
+    return parts if can_be_parted(plan, parts.size) else None
+
+
+def _has_matrix(node: Node) -> bool:
+    return any(x.type.ndim > 1 for x in node.inputs)
 
 
 def cores() -> int:

@@ -7,13 +7,14 @@ Only generated kernels import this module, and with it Numba.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from typing import Any
 
 from llvmlite import ir
 from llvmlite.binding import add_symbol
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, errors
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.compiler_machinery import register_pass
@@ -21,6 +22,7 @@ from numba.core.typed_passes import NativeLowering
 from numba.extending import intrinsic
 from numba.np import linalg
 
+from symgrad.backends.ahead import is_ahead
 from symgrad.backends.blas import addresses
 
 _INT = ir.IntType(64)
@@ -49,6 +51,26 @@ def _import_functions() -> None:
 
 
 _import_functions()
+
+
+def _leave_warnings_alone() -> None:
+    """Let Numba change no filters of warnings while it compiles ahead.
+
+    They belong to the process: another thread may be in a ``with warnings.catch_warnings()``, and
+    who leaves last would restore what the other had set.
+    """
+    fixer = vars(errors).get("WarningsFixer")
+    if fixer is None:
+        return
+    catch = fixer.catch_warnings
+
+    def caught(self: Any, filename: Any = None, lineno: Any = None) -> Any:
+        return contextlib.nullcontext() if is_ahead() else catch(self, filename, lineno)
+
+    fixer.catch_warnings = caught
+
+
+_leave_warnings_alone()
 
 
 class NoAlias(Compiler):

@@ -33,14 +33,19 @@ def lowered(
         rows: The size that counts rows, for a function that computes only some of them: those
             from its last input but one up to its last.
     """
-    expanded = cse(expand(graph, blas))
-    moved = dict(zip(graph.outputs, expanded.outputs, strict=True))
+    simple = expanded(graph, blas)
+    moved = dict(zip(graph.outputs, simple.outputs, strict=True))
     replaced = {x: moved[n] for x, n in (updates or {}).items()}
     # A view is not memory of its own.
     own = {n: copied(n) for x, n in replaced.items() if _is_view(n) and n is not x}
     if own:
-        expanded = expanded.replaced([own.get(n, n) for n in expanded.outputs])
-    return emit(expanded, name, {x: own.get(n, n) for x, n in replaced.items()}, fuse, rows)
+        simple = simple.replaced([own.get(n, n) for n in simple.outputs])
+    return emit(simple, name, {x: own.get(n, n) for x, n in replaced.items()}, fuse, rows)
+
+
+def expanded(graph: Graph, blas: bool = True) -> Graph:
+    """Return a graph of what loops are made of; for ``blas`` see `lowered`."""
+    return cse(expand(graph, blas))
 
 
 def _is_view(node: Node) -> bool:

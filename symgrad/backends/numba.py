@@ -19,7 +19,7 @@ import numpy as np
 
 from symgrad import errors
 from symgrad.backends import cache
-from symgrad.backends.ahead import compile_ahead
+from symgrad.backends.ahead import compile_ahead, compiling
 from symgrad.backends.blocks import LARGE, MUCH, Blocks, blocks_for
 from symgrad.backends.lowered import lowered
 from symgrad.backends.memory import LARGE_RESULT, Results
@@ -60,7 +60,7 @@ _INSIDE = "pipeline_class=Helper, no_cpython_wrapper=True, no_cfunc_wrapper=True
 
 
 class NumbaProgram:
-    """A graph as one compiled function; compiling happens on the first call.
+    """A graph as one compiled function; it is compiled when it is needed first.
 
     Args:
         graph: An optimised graph.
@@ -109,7 +109,9 @@ class NumbaProgram:
 
     def compile(self) -> None:
         """Compile the kernel, or load it from the cache, if that has not happened yet."""
-        with self.lock:
+        if self.kernel is not None:
+            return
+        with compiling(), self.lock:
             if self.kernel is not None:
                 return
             source = lowered(
@@ -276,7 +278,8 @@ class NumbaProgram:
     def _is_soon_done(self, sizes: Mapping[str, int]) -> bool:
         """Return whether NumPy takes no longer than one may wait for a first answer."""
         flops, moved = self._cost(sizes)
-        return flops <= SOON[0] and moved <= SOON[1]
+        fits = flops <= SOON[0] and moved <= SOON[1]
+        return fits and not any(map(_is_slow_in_numpy, self.graph.nodes))
 
     def _cost(self, sizes: Mapping[str, int]) -> tuple[int, int]:
         """Return how many operations a call takes, and how many bytes move, node by node."""
@@ -320,6 +323,12 @@ class NumbaProgram:
         written = set(self.updates.values())
         pairs = zip(self.graph.outputs, results, strict=True)
         return [result for node, result in pairs if node not in written]
+
+
+def _is_slow_in_numpy(node: Node) -> bool:
+    """Return whether NumPy takes much longer than its operations tell: where it has no routine."""
+    name = node.op.name
+    return name == "prod_others" or (name == "matmul" and not node.type.is_float)
 
 
 def _not_compiled(*_values: Any) -> Any:

@@ -13,11 +13,7 @@ from dataclasses import dataclass
 from symgrad.ir.node import Node
 from symgrad.ir.size import Dim, multiply, product
 
-_MOVE_NOTHING = frozenset(
-    {"input", "constant", "size", "iota", "stop_gradient"}
-    | {"transpose", "reshape", "expand_dims", "squeeze", "broadcast_to", "slice"}
-)
-"""Leaves, and what only looks at memory in another way."""
+_MOVE_NOTHING = frozenset({"input", "constant", "size", "iota", "stop_gradient"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +52,7 @@ def size_in_bytes(node: Node) -> Dim:
 
 def cost_of(node: Node) -> Cost:
     """Return what a node costs if it is computed on its own, from memory to memory."""
-    if node.op.name in _MOVE_NOTHING:
+    if node.op.view or node.op.name in _MOVE_NOTHING:
         return Cost()
     moved = size_in_bytes(node)
     for x in dict.fromkeys(node.inputs):

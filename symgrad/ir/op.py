@@ -57,6 +57,7 @@ class Op:
             zero tangent. Elementwise ops need neither: theirs follows from ``partials``.
         partials: For elementwise ops, the partial derivatives ``(y, *x) -> Tensor``.
         elementwise: Whether the op maps elements to elements, with NumPy's broadcasting.
+        view: Whether each element is one of the only input's, where the sizes and attributes say.
         floats: Whether integer arguments are made float64 first, as NumPy does for ``exp``.
         scalar: For elementwise ops, one element as a Python expression over ``{0}``, ``{1}``.
         kernel: For ops that NumPy and Numba compute matrix by matrix, the call, over ``{0}``,
@@ -81,6 +82,7 @@ class Op:
     jvp: Rule | None = None
     partials: tuple[Rule | None, ...] = ()
     elementwise: bool = False
+    view: bool = False
     floats: bool = False
     scalar: str = ""
     kernel: str = ""

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from symgrad.ir.node import Node
 from symgrad.ir.size import Dim
 
-VIEWS = frozenset({"transpose", "expand_dims", "squeeze", "broadcast_to", "slice"})
 REDUCTIONS = frozenset({"sum", "prod", "max", "min", "argmax", "argmin"})
 LOADS = frozenset({"gather", "pick"})
 """Ops that read their first input at positions that are known only when they run."""
@@ -72,7 +71,7 @@ def matrix_operand(node: Node, batch: Position = ()) -> tuple[Node, Position]:
         return node, (COLUMN,) * node.type.ndim
     position: Position = (*(batch or identity(node.type.shape[:-2])), ROW, COLUMN)
     found = node, position
-    while node.op.name in VIEWS:
+    while is_index_map(node):
         before, position = position, through_view(node, position)
         x = node.inputs[0]
         for marker in (ROW, COLUMN):
@@ -91,9 +90,14 @@ def is_map(node: Node) -> bool:
     return node.op.elementwise or node.op.name in MAPS
 
 
+def is_index_map(node: Node) -> bool:
+    """Return whether the index of an element tells, axis by axis, where it is in the input."""
+    return node.op.view and node.op.name != "reshape"
+
+
 def is_inlined(node: Node) -> bool:
     """Return whether the value can be computed where it is used, element by element."""
-    return is_map(node) or node.op.name in VIEWS
+    return is_map(node) or is_index_map(node)
 
 
 def aligned(x: Node, position: Position, like: Node) -> Position:
@@ -125,7 +129,8 @@ def through_view(node: Node, position: Position) -> Position:
                     position, node.attrs["start"], node.attrs["step"], strict=True
                 )
             )
-        case _:
+        case name:
+            assert name == "broadcast_to", name
             return aligned(x, position, node)
 
 
@@ -177,7 +182,7 @@ def reads(node: Node, position: Position) -> list[tuple[Node, Position | None]]:
     inputs say, so that it must be stored.
     """
     name = node.op.name
-    if name in VIEWS:
+    if is_index_map(node):
         return [(node.inputs[0], through_view(node, position))]
     if name == "gather":
         return [(node.inputs[0], None), *gather_indices(node, position)]

@@ -15,11 +15,11 @@ from symgrad.ir.size import Dim, Shape, Size, names_in
 from symgrad.ir.types import FLOAT64, DType
 from symgrad.lower import vectormath
 from symgrad.lower.access import (
-    VIEWS,
     Index,
     Position,
     depth_of,
     gather_indices,
+    is_index_map,
     reads,
     within,
 )
@@ -197,7 +197,7 @@ class Elements:
         return tuple(found)
 
     def _inlined(self, scope: Scope, node: Node, position: Position) -> tuple[str, int]:
-        if node.op.name in VIEWS:
+        if is_index_map(node):
             [(x, at)] = _read_at(node, position)
             return self.read(scope, x, at)
         return self._computed(scope, node, position)

@@ -24,6 +24,7 @@ from symgrad.lower.access import (
 from symgrad.lower.buffers import assign
 from symgrad.lower.element import Elements, Names, literal, loop_name
 from symgrad.lower.reduction import accumulator, outer_depth, start_of, updated
+from symgrad.lower.rows import can_be_parted
 from symgrad.lower.scalars import called_helpers, dtype_code, far_source
 from symgrad.lower.schedule import Nest, Schedule, Space, read_whole, schedule, step_cost
 from symgrad.lower.scope import Loop, Scope
@@ -46,9 +47,14 @@ def emit(
         fuse: Whether values over one index space share a loop.
         rows: The size that counts rows, for a function that computes only some of them: those
             from its last input but one up to its last. See `lower.rows`.
+
+    Raises:
+        ValueError: if some rows cannot be computed without the others.
     """
     updates = dict(updates or {})
     plan = schedule(graph, {output: x for x, output in updates.items()}, fuse, rows is not None)
+    if rows is not None and not can_be_parted(plan, rows):
+        raise ValueError("rows are read that another call computes")
     return _Emitter(plan, name, updates, rows).source()
 
 

@@ -14,7 +14,7 @@ from functools import cache
 
 from symgrad.ir.node import Node
 from symgrad.ir.types import FLOAT32, FLOAT64, DType
-from symgrad.lower import vectormath
+from symgrad.lower.vectormath import float32, float64
 
 _RENAMED = {
     "asin": "arcsin", "acos": "arccos", "atan": "arctan", "atan2": "arctan2",
@@ -211,13 +211,14 @@ def _called(template: str, dtype: DType) -> str:
 @cache
 def _vector_sources() -> dict[str, str]:
     """Return the source of each function of `vectormath`, by name."""
-    text = inspect.getsource(vectormath)
-    lines = text.splitlines()
-    return {
-        item.name: "\n".join(lines[item.lineno - 1 : item.end_lineno]) + "\n"
-        for item in ast.parse(text).body
-        if isinstance(item, ast.FunctionDef)
-    }
+    found = {}
+    for module in (float64, float32):
+        text = inspect.getsource(module)
+        lines = text.splitlines()
+        for item in ast.parse(text).body:
+            if isinstance(item, ast.FunctionDef):
+                found[item.name] = "\n".join(lines[item.lineno - 1 : item.end_lineno]) + "\n"
+    return found
 
 
 def _bracketed(operand: str, template: str, position: int) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from symgrad.ir.cost import Cost, operations, size_in_bytes
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node, scalar_value
-from symgrad.ir.size import Dim
+from symgrad.ir.size import Dim, Size
 from symgrad.ir.walk import consumers
 from symgrad.lower.access import (
     CHECKED,
@@ -45,6 +45,8 @@ _DEPTH_LIMIT = 60
 """At most this many ops are inlined into one another, so that no recursion runs deep."""
 _BY_ROW_LIMIT = 25
 """The same where rows are computed apart, since what is stored cannot be read in other rows."""
+_FEW = 8
+"""A nest may join another that has so many elements more along an axis."""
 _SMALL_STEP = 3, 12
 """The same limits where values share no loops: the steps of layers shall be small and alike."""
 
@@ -245,8 +247,12 @@ def _is_nearly(space: Space, whole: Space) -> bool:
     """Return whether a space is another one but for a few elements of some named sizes."""
     if len(space) != len(whole) or space == whole:
         return False
-    missing = [b - a for a, b in zip(space, whole, strict=True) if a != b]
-    return all(isinstance(dim, int) and dim > 0 for dim in missing)
+    for a, b in zip(space, whole, strict=True):
+        missing = b - a
+        few = isinstance(missing, int) and 0 < missing <= _FEW
+        if a != b and not (isinstance(a, Size) and isinstance(b, Size) and few):
+            return False
+    return True
 
 
 def _is_pointwise(plan: Schedule, x: Node, space: Space) -> bool:

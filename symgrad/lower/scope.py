@@ -203,7 +203,8 @@ def _merge(
 
 def _absorb(user: Statement, statement: Statement) -> bool:
     """Write ``statement`` into ``user`` if the line stays short enough to read."""
-    if user.text.endswith(":"):
+    if user.text.endswith(":") or user.text.startswith(" "):
+        # The head of a block, or a line in one.
         return False
     text = re.sub(rf"(?<![\w.]){statement.target}(?!\w)", f"({statement.text})", user.text)
     if len(text) + len(user.target) > _WIDTH:

@@ -71,6 +71,7 @@ TRANSPOSE = define(
         samples=fixed(
             Case((spread(3, 4),), {"axes": (1, 0)}), Case((spread(2, 3, 4),), {"axes": (2, 0, 1)})
         ),
+        view=True,
         summary="The axes in another order.",
     )
 )
@@ -147,6 +148,7 @@ RESHAPE = define(
         samples=fixed(
             Case((spread(3, 4),), {"shape": (2, 6)}), Case((spread(6),), {"shape": (1, 6)})
         ),
+        view=True,
         summary="The same elements, in the same order, in another shape.",
     )
 )
@@ -204,6 +206,7 @@ EXPAND_DIMS = define(
         linear="each",
         text="{0}",
         samples=fixed(Case((spread(3, 4),), {"axes": (1,)}), Case((spread(3),), {"axes": (0, 2)})),
+        view=True,
         summary="More axes, of size 1; ``axes`` are positions in the result.",
     )
 )
@@ -236,6 +239,7 @@ SQUEEZE = define(
         linear="each",
         text="{0}",
         samples=fixed(Case((spread(3, 1, 4),), {"axes": (1,)})),
+        view=True,
         summary="Without these axes, each of size 1.",
     )
 )
@@ -290,6 +294,7 @@ BROADCAST_TO = define(
         samples=fixed(
             Case((spread(3, 1),), {"shape": (2, 3, 4)}), Case((np.array(2.0),), {"shape": (3,)})
         ),
+        view=True,
         summary="Repeated along axes that are new or of size 1.",
     )
 )
@@ -394,6 +399,7 @@ SLICE = define(
             Case((spread(4, 5),), {"start": (1, 4), "size": (2, 3), "step": (1, -2)}),
             Case((spread(6),), {"start": (5,), "size": (6,), "step": (-1,)}),
         ),
+        view=True,
         summary="A window: ``size`` elements from ``start`` in steps of ``step``, along each axis.",
     )
 )

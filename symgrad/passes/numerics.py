@@ -170,12 +170,11 @@ def _is_below_maximum(node: Node) -> bool:
     if node.op.name != "subtract":
         return False
     x, top = node.inputs
-    while top.op.name in _SILENT:
+    while top.op.view:
         top = top.inputs[0]
     return top.op.name in ("max", "logsumexp") and top.inputs[0] is x
 
 
-_SILENT = frozenset({"broadcast_to", "expand_dims", "squeeze", "reshape", "transpose", "slice"})
 _NEVER_NEGATIVE = frozenset(
     {"exp", "absolute", "sqrt", "softplus", "sigmoid", "relu", "softmax", "size", "hypot"}
 )
@@ -197,6 +196,6 @@ def _sign(node: Node, signs: Mapping[Node, int]) -> int:
         return inner[0] * inner[1]
     if name == "subtract":
         inner = [inner[0], -inner[1]]
-    if name in _SILENT or name in ("sum", "max", "min", "add", "subtract", "maximum", "minimum"):
+    if node.op.view or name in ("sum", "max", "min", "add", "subtract", "maximum", "minimum"):
         return inner[0] if len({*inner}) == 1 else 0
     return 0

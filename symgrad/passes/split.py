@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node
 from symgrad.ir.size import Dim, Size, names_in, product
-from symgrad.ir.types import FLOAT32
+from symgrad.ir.types import FLOAT32, INT64, TensorType
 from symgrad.ir.walk import reachable
-from symgrad.ops.leaves import stand_in, tensor
+from symgrad.ops.leaves import stand_in
 
 _JOINED = {"sum": "add", "max": "maximum", "min": "minimum", "prod": "multiply"}
 """How the reductions of blocks are joined: NumPy's function."""
@@ -28,7 +28,7 @@ _NARROW = 16
 _BOUNDS = "first", "last"
 _SHARED, _PART, _REST = "shared", "part", "rest"
 Kind = int | str
-"""What a value is with respect to the rows: the axis that they lie along; the same for all rows;
+"""What a value is with respect to the rows: the axis that they lie along; the same for all blocks;
 a reduction over them; or what follows from reductions."""
 
 
@@ -103,16 +103,20 @@ def _parted(graph: Graph, size: Size, kinds: Mapping[Node, Kind], cut: bool) -> 
         if kinds[node] == _PART and (node in used or node in graph.outputs)
     ]
     with_rows = list(dict.fromkeys(n for n in graph.outputs if kinds[n] == 0))
-    if any(node.is_input for node in with_rows) or not (parts or with_rows):
+    others = [node for node in graph.outputs if kinds[node] != 0]
+    if any(node.is_input for node in with_rows) or not (parts or (with_rows and not others)):
         return None
     counts: dict[Node, Node] = {
-        node: tensor(f"count {node.attrs['size']}", (), node.type.dtype).node
+        node: _named(f"count {node.attrs['size']}", node.type, graph)
         for node in graph.nodes
         if cut and node.op.name == "size" and size.names & names_in(node.attrs["size"])
     }
-    more = counts.values() if cut else [tensor(name, (), "int64").node for name in _BOUNDS]
-    given = {node: stand_in(f"part {i}", node.type).node for i, node in enumerate(parts)}
-    others = [node for node in graph.outputs if kinds[node] != 0]
+    bound = TensorType(INT64, ())
+    more = counts.values() if cut else [_named(name, bound, graph) for name in _BOUNDS]
+    given = {node: _named(f"part {i}", node.type, graph) for i, node in enumerate(parts)}
+    rest = _replaced(others or parts, given)
+    if not cut and any(_computes_rows(node, size) for node in reachable(rest)):
+        return None
     return Split(
         size,
         cut,
@@ -120,10 +124,23 @@ def _parted(graph: Graph, size: Size, kinds: Mapping[Node, Kind], cut: bool) -> 
         tuple(with_rows.index(n) if n in with_rows else None for n in graph.outputs),
         tuple(_JOINED.get(node.op.name, "add") for node in parts),
         tuple(node.attrs["size"] for node in counts),
-        Graph([*given.values(), *graph.inputs], _replaced(others or parts, given)),
+        Graph([*given.values(), *graph.inputs], rest),
         any(_is_wide(node, kinds) for node in graph.nodes),
         tuple({n.type.shape[i] for n in graph.nodes if isinstance(i := kinds[n], int)}),
     )
+
+
+def _computes_rows(node: Node, size: Size) -> bool:
+    """Return whether a node computes as many values as there are rows: better done in blocks."""
+    return bool(node.inputs) and bool(names_in(node.type.shape) & size.names)
+
+
+def _named(name: str, type_: TensorType, graph: Graph) -> Node:
+    """Return an input beside those of a graph, which may be called the same."""
+    taken = {node.attrs["name"] for node in graph.inputs}
+    while name in taken:
+        name += "_"
+    return stand_in(name, type_).node
 
 
 def _replaced(outputs: Sequence[Node], given: Mapping[Node, Node]) -> list[Node]:
@@ -147,7 +164,7 @@ def _kinds(graph: Graph, size: Size) -> dict[Node, Kind] | None:
 
 
 def _uncut_kinds(graph: Graph, size: Size) -> dict[Node, Kind] | None:
-    """Return what each node is where blocks see all rows: its own shape tells it."""
+    """Return what each node is where blocks see all rows."""
     kinds: dict[Node, Kind] = {}
     for node in graph.nodes:
         kind = _uncut_kind(node, size, {kinds[x] for x in node.inputs})

@@ -36,11 +36,6 @@ RULES = rules("""
 
 _rewrite = Rewriter(RULES)
 
-_SELECTIONS = frozenset(
-    {"slice", "squeeze", "expand_dims", "reshape", "transpose", "gather", "pick"}
-)
-"""Ops that only choose or move elements, so that an elementwise function may come first."""
-
 
 def stabilize(graph: Graph, keep: frozenset[Node] = frozenset()) -> Graph:
     """Return ``graph`` in its stable form. No rule looks inside the nodes in ``keep``.
@@ -74,6 +69,11 @@ def _normalised(node: Node, keep: frozenset[Node]) -> tuple[Node, str] | None:
             return None
 
 
+def _selects(node: Node) -> bool:
+    """Return whether a node only chooses or moves elements: a function of each may come first."""
+    return (node.op.view and node.op.name != "broadcast_to") or node.op.name in ("gather", "pick")
+
+
 def _log(node: Node, keep: frozenset[Node]) -> tuple[Node, str] | None:
     """Recognise log of a softmax, a sigmoid, a determinant or a sum of exponentials.
 
@@ -81,7 +81,7 @@ def _log(node: Node, keep: frozenset[Node]) -> tuple[Node, str] | None:
     """
     chain: list[Node] = []
     x = node.inputs[0]
-    while x.op.name in _SELECTIONS and x not in keep:
+    while _selects(x) and x not in keep:
         chain.append(x)
         x = x.inputs[0]
     if x in keep:

@@ -51,7 +51,11 @@ def agree(f: Compiled, reference: Compiled, given: list[Array], rtol: float = 1e
     """Assert equal results on the careful way and on the fast one, and twice the same bits."""
     expected = reference(*given)
     first, second = f(*given), f(*given)
-    assert program(f).blocks is not None
+    found = program(f).blocks
+    assert found is not None
+    lent = [part for parts in found.spare.values() for part in parts]
+    assert lent
+    assert numba._not_compiled not in lent
     for a, b, c in zip(first, second, expected, strict=True):
         assert a.dtype == c.dtype
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()

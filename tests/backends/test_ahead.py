@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import textwrap
 import threading
+import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,6 +116,34 @@ def test_where_it_would_run_in_blocks(started: Started, monkeypatch: pytest.Monk
     assert started == [found.part.compile]
     np.testing.assert_allclose(others, [first] * 2, rtol=1e-14)
     assert program(f).kernel is None
+
+
+def test_where_numpy_has_no_routine(started: Started) -> None:
+    x, k = sg.vector("x", "n"), sg.matrix("k", ("n", "n"), "int64")
+    sg.compile(x, sg.grad(np.prod(x), x))(np.ones(10))
+    sg.compile(k, k @ k)(np.ones((10, 10), int))
+    assert not started
+
+
+def test_one_thread_for_all() -> None:
+    for _ in range(10):
+        f, _ = softmax()
+        f([1.0, 2.0])
+        assert [thread.name for thread in threading.enumerate()].count("symgrad-compile") <= 1
+
+
+def test_filters_of_warnings_are_left_alone() -> None:
+    """They belong to the process, and Numba would set them for each line that it looks at."""
+    before = warnings.filters[:]
+    f, _ = softmax()
+    f([1.0, 2.0])
+    thread = next((t for t in threading.enumerate() if t.name == "symgrad-compile"), None)
+    while thread is not None and thread.is_alive():
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            time.sleep(0.001)
+    assert warnings.filters == before
+    assert program(f).kernel is not None
 
 
 def test_training(started: Started) -> None:

@@ -9,7 +9,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 import symgrad as sg
+from symgrad.backends import numba
+from symgrad.backends.lowered import lowered
 from symgrad.ir.graph import Graph
+from symgrad.ir.size import Size
 from symgrad.lower.rows import can_be_parted
 from symgrad.lower.schedule import schedule
 from symgrad.passes.expand import expand
@@ -149,6 +152,19 @@ def products_of_rows() -> tuple[list[Tensor], list[Tensor]]:
     return [X, A], [np.sum((X[1:] @ A) * X[:-1]), A @ A]
 
 
+def products_of_what_is_shared() -> tuple[list[Tensor], list[Tensor]]:
+    """NumPy would get them written out as well."""
+    x, A = sg.vector("x", "n"), sg.matrix("A", (5, 5))
+    return [x, A], [np.sum((x[1:] - x[:-1]) ** 2), A @ A]
+
+
+def a_row_of_what_is_computed() -> tuple[list[Tensor], list[Tensor]]:
+    """NumPy would compute all rows, to take one."""
+    x = sg.vector("x", "n")
+    r = np.sin(x) * x
+    return [x], [np.sum((r[1:] - r[:-1]) ** 2) + r[0] ** 2, x[1:] * 2]
+
+
 def after_reductions() -> tuple[list[Tensor], list[Tensor]]:
     x = sg.vector("x", "n")
     step = x[1:] - x[:-1]
@@ -168,6 +184,7 @@ def put_together() -> tuple[list[Tensor], list[Tensor]]:
 WHOLE = [
     *(stored_and_read_beside, a_result_read_beside, sums_along_rows, products_of_rows),
     *(after_reductions, positions, put_together),
+    *(products_of_what_is_shared, a_row_of_what_is_computed),
 ]
 
 
@@ -179,6 +196,37 @@ def test_what_is_not_done_so_is_right_all_the_same(build: Build) -> None:
         for got, expected in zip(f(*given), reference(*given), strict=True):
             assert_close(got, expected, 1e-12)
     assert program(f).blocks is None
+
+
+@pytest.mark.parametrize("name", ["first", "last"])
+def test_inputs_called_like_the_bounds(name: str) -> None:
+    x = sg.vector(name, "n")
+    f = sg.compile(x, [sg.sum((x[1:] - x[:-1]) ** 2), x[1:] * 2])
+    for _ in range(2):
+        assert f(np.arange(300.0))[0] == 299
+    assert program(f).blocks is not None
+
+
+def test_programs_in_steps_are_not_done_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They store more, and their steps know nothing of rows."""
+    monkeypatch.setattr(numba, "LARGEST", 5)
+    f, reference = compiled(rosenbrock)
+    given = values(f, 333)
+    for got, expected in zip(f(*given), reference(*given), strict=True):
+        assert_close(got, expected, 1e-12)
+    assert program(f).blocks is None
+
+
+def test_what_cannot_be_done_so_is_never_lowered() -> None:
+    x = sg.vector("x", "n")
+    y = sg.exp(sg.sin(x) / (1 + x**2))
+    first, last = (sg.tensor(name, (), "int64") for name in ("first", "last"))
+    graph = sg.optimize(Graph([x, first, last], [y, y[1:] - y[:-1]]))
+    lowered(graph)
+    size = x.shape[0]
+    assert isinstance(size, Size)
+    with pytest.raises(ValueError, match="rows"):
+        lowered(graph, rows=size)
 
 
 @settings(max_examples=40, deadline=None)

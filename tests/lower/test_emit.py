@@ -276,6 +276,20 @@ class TestNestsOfNearlyOneSpace:
                     got, expected, rtol=1e-4 if dtype == "float32" else 1e-12
                 )
 
+    def test_not_over_fixed_sizes(self) -> None:
+        """An axis of one element has no loop, and few columns beside many are no saving."""
+        X, x = sg.matrix("X", ("n", 2)), sg.vector("x", 2)
+        loss = sg.sum((X[:, 1:] - X[:, :-1]) ** 2)
+        agrees([X], [loss, sg.grad(loss, X)], np.arange(10.0).reshape(5, 2) ** 2)
+        agrees([X], [sg.sum(X[:, :1] ** 2), X * 2], np.arange(10.0).reshape(5, 2))
+        f = sg.compile(X, [sg.sum(X[:, :1] ** 2), X * 2])
+        assert f(np.arange(10.0).reshape(5, 2))[0] == 120
+        rosenbrock = 100 * sg.sum((x[1:] - x[:-1] ** 2) ** 2) + sg.sum((1 - x[:-1]) ** 2)
+        agrees([x], [rosenbrock, sg.grad(rosenbrock, x)], np.array([0.5, -1.5]))
+        w = sg.vector("w", "n")
+        outputs = [sg.sum(w[: w.shape[0] - 100] ** 2), w * 2]
+        assert code([w], outputs).count("for ") == 2
+
     def test_not_where_the_loop_needs_the_sum(self) -> None:
         x = sg.vector("x", "n")
         total = sg.sum(x[1:] * x[:-1])
@@ -304,3 +318,12 @@ def test_kernels_call_nothing_that_an_input_could_hide() -> None:
     names = {name.split(" as ")[-1] for line in imported for name in line.split(", ")}
     functions = {name for name in names if name.islower()} - {"np", "types", "entered", "gemm"}
     assert functions == {"min", "max"} | INTRINSICS
+
+
+def test_lines_under_a_condition_stay_as_they_are() -> None:
+    x = sg.vector("x", "n")
+    y = x
+    for _ in range(60):
+        y = sg.tanh(y)
+    loss = sg.sum(sg.exp(y[:-1]))
+    agrees([x], [sg.grad(loss, y)], np.linspace(-1.0, 1.0, 9))

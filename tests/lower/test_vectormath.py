@@ -18,10 +18,16 @@ from numba import njit
 
 from symgrad.ir.types import Array
 from symgrad.lower import vectormath
+from symgrad.lower.vectormath import float32, float64
 
 NAMES = sorted(vectormath.VECTOR)
 DTYPES = [np.float64, np.float32]
-FUNCTIONS = {n: f for n, f in vars(vectormath).items() if isinstance(f, FunctionType)}
+FUNCTIONS = {
+    n: f
+    for module in (float64, float32)
+    for n, f in vars(module).items()
+    if isinstance(f, FunctionType)
+}
 FOUR_ULP = {"erf", "erfc", "power", "sigmoid", "sinh", "softplus", "tanh"}
 EXACT: dict[str, Callable[..., Any]] = {
     "arctan": mpmath.atan, "exp2": lambda x: mpmath.power(2, x),

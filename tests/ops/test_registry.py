@@ -96,6 +96,14 @@ def test_type_rule_agrees_with_the_reference(name: str) -> None:
         assert (y.shape, y.dtype) == (result.shape, result.dtype)
 
 
+@pytest.mark.parametrize("name", [name for name in OPS if lookup(name).view])
+def test_views_compute_nothing(name: str) -> None:
+    op = lookup(name)
+    for case in cases(name):
+        assert len(case.arrays) == 1
+        assert np.isin(reference(op, case), case.arrays[0]).all()
+
+
 @pytest.mark.parametrize("name", WITH_INPUTS)
 def test_type_rule_agrees_when_sizes_are_named(name: str) -> None:
     op = lookup(name)
