@@ -612,7 +612,8 @@ class TestWorkers:
         given = np.zeros(2_000_000)
 
         def call(where):
-            print(where, f(given), f.program.blocks is not None, flush=True)
+            # One piece, as another process may write at the same time.
+            print(f"{where} {f(given)} {f.program.blocks is not None}\\n", end="", flush=True)
 
         call("here")
     """
