@@ -231,9 +231,6 @@ class TestProcesses:
         assert self.run(tmp_path, *lines) == "30.0\n"
         assert len(list((tmp_path / "cache").rglob("*.nbi"))) < 15
 
-    def test_an_error_while_compiling(self, tmp_path: Path) -> None:
-        self.run(tmp_path, "f([0.0])", "try: 1 / 0", "except ZeroDivisionError: pass")
-
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
     def test_forked_while_compiling(self, tmp_path: Path) -> None:
         """The child has no such thread, but must not wait for it."""
