@@ -27,6 +27,7 @@ from symgrad.lower.scalars import (
     NEAR,
     called_helpers,
     dtype_code,
+    function_name,
     helper_names,
     helpers,
     near_name,
@@ -226,22 +227,44 @@ class Elements:
                 for helper in called_helpers(expression):
                     self.use(helper)
         name = self.names.temporary(mergeable=True)
-        scope.assign(depth, name, expression)
+        statement = scope.assign(depth, name, expression, node.type.dtype)
+        by = node.inputs[1] if node.op.name == "divide" else None
+        if by is not None and by.op.name in vectormath.VECTOR and node.type.dtype == FLOAT64:
+            (numerator, _), divisor = operands
+            scope.quotients.setdefault(divisor, []).append((statement, numerator))
         return name, depth
+
+    def share_divisors(self, scope: Scope) -> None:
+        """Let float64 quotients by one value of an elementary function share its reciprocal.
+
+        Such a value is off by an ulp or so itself, so that exact division would gain nothing.
+        """
+        for (divisor, depth), quotients in scope.quotients.items():
+            if not scope.near or not depth or len(quotients) == 1:
+                continue
+            function = self.use(near_name("quotient", FLOAT64))
+            for statement, numerator in quotients:
+                statement.text = f"{function}({numerator}, {divisor})"
+            test = self.use(function_name("extreme", FLOAT64))
+            self._far_where(scope, depth, f"{test}({divisor})")
 
     def _near(self, scope: Scope, node: Node, operand: tuple[str, int]) -> str:
         """Compute a function for arguments that are not large, and note where one is."""
         text, depth = operand
         dtype = node.type.dtype
         name = near_name(node.op.name, dtype)
+        self._far_where(scope, depth, f"np.abs({text}) >= {literal(vectormath.NEAR, dtype)}")
+        return f"{name}({text})"
+
+    def _far_where(self, scope: Scope, depth: int, test: str) -> None:
+        """Note that a nest is to be run again, with full forms, if a test is true anywhere."""
         nest = scope.nest
         if nest.far is None:
             nest.far = self.names.fresh("far")
             nest.assign(0, nest.far, "False")
-        line = f"{nest.far} |= np.abs({text}) >= {literal(vectormath.NEAR, dtype)}"
+        line = f"{nest.far} |= {test}"
         if all(statement.text != line for statement in scope.before.get(depth, ())):
             scope.add(depth, line)
-        return f"{name}({text})"
 
     def _one_hot(self, scope: Scope, node: Node, position: Position) -> str:
         *outer, last = position

@@ -27,7 +27,7 @@ from symgrad.lower.reduction import accumulator, outer_depth, start_of, updated
 from symgrad.lower.rows import can_be_parted
 from symgrad.lower.scalars import called_helpers, dtype_code, far_source
 from symgrad.lower.schedule import Nest, Schedule, Space, read_whole, schedule, step_cost
-from symgrad.lower.scope import Loop, Scope
+from symgrad.lower.scope import SHORT, Loop, Scope
 from symgrad.lower.source import INDENT, Allocation, Line, Product, Result, Source, Step
 
 
@@ -245,6 +245,7 @@ class _Emitter:
             lambda axis: self._loop(axis, space[axis]),
             self.names.mergeable,
             self.names.fresh,
+            self._strip,
         )
         self.lines += lines
         if scope.far is not None:
@@ -255,6 +256,13 @@ class _Emitter:
             for line in again:
                 for helper in called_helpers(line):
                     self.elements.use(helper)
+
+    def _strip(self, name: str, dtype: DType) -> str:
+        """Make an array for what one loop over a strip leaves to the next."""
+        code, shape = dtype_code(dtype), (SHORT,)
+        array = Allocation(self.names.fresh(name), dtype, shape, code, str(shape), returned=False)
+        self.lines.append(array)
+        return array.name
 
     def _loop(self, axis: int, dim: Dim) -> Loop:
         """Return the loop over an axis: over some of it, if rows lie along it and not all count."""
@@ -291,6 +299,7 @@ class _Emitter:
             scope.values[(node, here)] = (text, depth)
             self._allocate(node)
             scope.store(depth_of(here), f"{self.names.element(node, here)} = {text}")
+        self.elements.share_divisors(scope)
         self._close(scope, nest.space)
         for node, wide in self.narrowed:
             after = Scope()

@@ -1,38 +1,20 @@
-"""The statements of one loop nest, and how they read best: what is used once is written there."""
+"""The statements of one loop nest, and the loops around them."""
 
 from __future__ import annotations
 
-import ast
-import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from symgrad.ir.node import Node
 from symgrad.ir.size import Dim
+from symgrad.ir.types import DType
 from symgrad.lower.access import Position
 from symgrad.lower.source import INDENT
+from symgrad.lower.statement import Statement, merge
+from symgrad.lower.strips import can_be_cut, cut
 
-_WIDTH = 92
-"""A statement that would be longer than this keeps its temporaries."""
-_NAME = re.compile(r"(?<![\w.])[a-z]\w*")
 SHORT = 256
 """At most so many float32 numbers are added up as such: longer sums are kept in float64."""
-
-
-@dataclass(slots=True)
-class Statement:
-    """``target = expression``, or any other line where ``target`` is empty."""
-
-    text: str
-    target: str = ""
-    merged: bool = False
-
-    @property
-    def line(self) -> str:
-        """The statement as source."""
-        text = f"{self.target} = {self.text}" if self.target else self.text
-        # Python's own printer leaves exactly the parentheses that are needed.
-        return ast.unparse(ast.parse(text)) if self.merged else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +44,8 @@ class Scope:
         parts: Short float32 sums in the innermost loop, each with the float64 that they go into.
         near: Whether quick functions may be used, which do not take large arguments.
         far: The variable that tells whether an argument was too large for one.
+        quotients: For each divisor that an elementary function gives, and its depth, the
+            statements that divide by it, each with its numerator.
         around: For statements under an ``if``, the scope that this stands in.
     """
 
@@ -72,6 +56,7 @@ class Scope:
     parts: dict[str, str] = field(default_factory=dict)
     near: bool = False
     far: str | None = None
+    quotients: dict[tuple[str, int], list[tuple[Statement, str]]] = field(default_factory=dict)
     around: Scope | None = None
 
     def inside(self) -> Scope:
@@ -87,9 +72,13 @@ class Scope:
         """Add a line at ``depth``."""
         self.before.setdefault(depth, []).append(Statement(line))
 
-    def assign(self, depth: int, name: str, expression: str) -> None:
+    def assign(
+        self, depth: int, name: str, expression: str, dtype: DType | None = None
+    ) -> Statement:
         """Add the computation of a temporary."""
-        self.before.setdefault(depth, []).append(Statement(expression, name))
+        statement = Statement(expression, name, dtype)
+        self.before.setdefault(depth, []).append(statement)
+        return statement
 
     def store(self, depth: int, line: str) -> None:
         """Add a line that writes to memory."""
@@ -103,10 +92,10 @@ class Scope:
         """Add this scope, and a last statement, to the one around it, under an ``if``."""
         assert self.around is not None
         statements = [s for level in sorted(self.before) for s in self.before[level]]
-        bodies = {0: [*statements, Statement(last)]}
-        _merge(bodies, [], temporaries)
+        body = [*statements, Statement(last)]
+        merge([body], temporaries)
         self.around.add(depth, f"if {test}:")
-        for statement in bodies[0]:
+        for statement in body:
             self.around.add(depth, INDENT + statement.line)
 
     def lines(
@@ -115,6 +104,7 @@ class Scope:
         loop: Callable[[int], Loop],
         temporaries: set[str],
         fresh: Callable[[str], str],
+        strip: Callable[[str, DType], str],
     ) -> list[str]:
         """Return the loops around the statements.
 
@@ -123,92 +113,77 @@ class Scope:
             loop: Gives the loop over an axis.
             temporaries: Names of what may be written where it is used.
             fresh: Makes a new name of one.
+            strip: Makes an array of `SHORT` elements, given what to call it and its dtype.
         """
         bodies = {
             depth: self.before.get(depth, []) + self.stores.get(depth, [])
             for depth in {*self.before, *self.stores}
         }
-        _merge(bodies, list(self.after.values()), temporaries)
         deepest = max([*bodies, *self.after, 0])
         innermost = max((d for d in range(1, deepest + 1) if space[d - 1] != 1), default=0)
+        links: list[list[Statement]] = []
+        block = step = ""
+        count = space[innermost - 1] if innermost else 0
+        if not isinstance(count, int) or count > SHORT:
+            # Several loops over a few elements each would take longer than one.
+            several = isinstance(count, int) or all(dim == 1 for dim in space[: innermost - 1])
+            alone = innermost == deepest and innermost not in self.after
+            fission = several and alone and can_be_cut(bodies[innermost])
+            if fission or self.parts:
+                block, step = fresh("block"), fresh("step")
+            if fission:
+                links = cut(bodies.pop(innermost), step, strip)
+        for body in links:
+            merge([body], temporaries)
+        merge(bodies.values(), temporaries, [*links, *self.after.values()])
         out = [statement.line for statement in bodies.get(0, ())]
         level = 0
         closing: list[list[str]] = []
         for depth in range(1, deepest + 1):
             parts = self.parts if depth == innermost else {}
+            heads: list[str] = []
             if space[depth - 1] != 1:
-                heads = _heads(loop(depth - 1), space[depth - 1], parts, fresh)
-                out += [INDENT * (level + more) + line for more, line in heads]
-                level += sum(line.endswith(":") for _, line in heads)
+                over = loop(depth - 1)
+                if depth == innermost and block:
+                    out.append(INDENT * level + _over_strips(over, block))
+                    heads = _over_strip(over, block, step)
+                    level += 1
+                else:
+                    heads = _over_all(over, fresh)
+                out += [f"{INDENT * level}{part} = np.float32(0.0)" for part in parts]
+                level += 1
+            inside = [INDENT * level + statement.line for statement in self.after.get(depth, ())]
             after = [f"{INDENT * (level - 1)}{total} += {part}" for part, total in parts.items()]
-            inside = [INDENT * level + s.line for s in self.after.get(depth, ())]
             closing.append(inside + after)
-            out += [INDENT * level + statement.line for statement in bodies.get(depth, ())]
+            for body in links if depth == innermost and links else [bodies.get(depth, [])]:
+                out += [INDENT * (level - 1) + line for line in heads]
+                out += [INDENT * level + statement.line for statement in body]
         for lines in reversed(closing):
             out += lines
         return out + [statement.line for statement in self.after.get(0, ())]
 
 
-def _heads(
-    loop: Loop, dim: Dim, parts: Collection[str], fresh: Callable[[str], str]
-) -> list[tuple[int, str]]:
-    """Return the lines that open a loop, each with how deep it stands.
-
-    Sums in ``parts`` start from 0 before it. Where it may be long, it is cut into blocks, and they
-    start again with each of them.
-    """
-    starts = [f"{part} = np.float32(0.0)" for part in parts]
-    count, variable = loop.count, loop.variable
-    in_blocks = bool(parts) and not (isinstance(dim, int) and dim <= SHORT)
-    if not in_blocks and not loop.first:
-        return [*((0, line) for line in starts), (0, f"for {variable} in range({count}):")]
-    if in_blocks:
-        block, step = fresh("block"), fresh("step")
-        at = f"{SHORT} * {block} + {step}"
-        heads = [
-            (0, f"for {block} in range(({count} + {SHORT - 1}) // {SHORT}):"),
-            *((1, line) for line in starts),
-            (1, f"for {step} in range(min({SHORT}, {count} - {SHORT} * {block})):"),
-        ]
-    else:
-        at = fresh("step")
-        heads = [*((0, line) for line in starts), (0, f"for {at} in range({count}):")]
-    value = f"row({loop.first}, {at})" if loop.first else at
-    return [*heads, (1 + in_blocks, f"{variable} = {value}")]
+def _over_all(loop: Loop, fresh: Callable[[str], str]) -> list[str]:
+    """Return the head of a loop over an axis."""
+    if not loop.first:
+        return [f"for {loop.variable} in range({loop.count}):"]
+    step = fresh("step")
+    return [f"for {step} in range({loop.count}):", f"{INDENT}{_at(loop, step)}"]
 
 
-def _merge(
-    bodies: dict[int, list[Statement]], after: list[list[Statement]], temporaries: set[str]
-) -> None:
-    """Write each temporary that is used once into the statement beside it that uses it."""
-    uses: dict[str, list[Statement]] = {}
-    for statements in [*bodies.values(), *after]:
-        for statement in statements:
-            for name in _NAME.findall(statement.text):
-                if name in temporaries:
-                    uses.setdefault(name, []).append(statement)
-    for depth, statements in bodies.items():
-        beside = {id(statement) for statement in statements}
-        kept = []
-        for statement in statements:
-            users = uses.get(statement.target, [])
-            if len(users) == 1 and id(users[0]) in beside and _absorb(users[0], statement):
-                for name in _NAME.findall(statement.text):
-                    if name in temporaries:
-                        uses[name] = [users[0] if x is statement else x for x in uses[name]]
-            else:
-                kept.append(statement)
-        bodies[depth] = kept
+def _over_strips(loop: Loop, block: str) -> str:
+    """Return the head of a loop over the strips of an axis."""
+    return f"for {block} in range(({loop.count} + {SHORT - 1}) // {SHORT}):"
 
 
-def _absorb(user: Statement, statement: Statement) -> bool:
-    """Write ``statement`` into ``user`` if the line stays short enough to read."""
-    if user.text.endswith(":") or user.text.startswith(" "):
-        # The head of a block, or a line in one.
-        return False
-    text = re.sub(rf"(?<![\w.]){statement.target}(?!\w)", f"({statement.text})", user.text)
-    if len(text) + len(user.target) > _WIDTH:
-        return False
-    user.text = text
-    user.merged = True
-    return True
+def _over_strip(loop: Loop, block: str, step: str) -> list[str]:
+    """Return the head of a loop over a strip."""
+    return [
+        f"for {step} in range(min({SHORT}, {loop.count} - {SHORT} * {block})):",
+        f"{INDENT}{_at(loop, f'{SHORT} * {block} + {step}')}",
+    ]
+
+
+def _at(loop: Loop, step: str) -> str:
+    """Return the line that sets the variable of a loop, so many steps after its first value."""
+    return f"{loop.variable} = {f'row({loop.first}, {step})' if loop.first else step}"

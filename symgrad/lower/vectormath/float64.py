@@ -394,3 +394,18 @@ def power_f64(x, y):
     n, k = nearest_f64(min(max(w, -1100.0), 1100.0))
     r = (0.0 if far else (u - n) + v) * 0.6931471805599453
     return power_edges_f64(x, y, scaled_f64(1.0 + (r + exp_tail_f64(r)), k))
+
+
+def extreme_f64(x):
+    """Return whether x or 1/x is zero, subnormal or infinite."""
+    return (abs(x) < 4.450147717014403e-308) | (abs(x) > 2.247116418577895e307)
+
+
+def quotient_f64(x, y):
+    """Return x/y."""
+    return x / y
+
+
+def near_quotient_f64(x, y):
+    """Return x/y within 1.5 ulp, y not extreme: quotients by one number share its reciprocal."""
+    return x * (1.0 / y)

@@ -1,0 +1,235 @@
+"""Loops cut in two where functions of functions stand in them: same numbers, shorter chains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import symgrad as sg
+from symgrad.backends.lowered import lowered
+from symgrad.ir.graph import Graph
+from symgrad.ir.types import FLOAT64, Array, DType
+from symgrad.lower.statement import Statement
+from symgrad.lower.strips import can_be_cut, cut
+from symgrad.tensor import Tensor
+from tests.numeric import evaluate
+
+SIZES = [1, 2, 255, 256, 257, 512, 700]
+
+
+def statement(line: str) -> Statement:
+    target, _, text = line.rpartition(" := ")
+    return Statement(text, target, FLOAT64 if target else None)
+
+
+def statements(*lines: str) -> list[Statement]:
+    """Return statements; those that make a number are written with ``:=``."""
+    return [statement(line) for line in lines]
+
+
+def cut_up(*lines: str) -> list[list[str]]:
+    names: list[str] = []
+
+    def array(name: str, dtype: DType) -> str:
+        assert dtype == FLOAT64
+        names.append(name)
+        return f"{name}{len(names)}"
+
+    return [[s.line for s in body] for body in cut(statements(*lines), "step", array)]
+
+
+def test_every_link_has_a_loop() -> None:
+    assert cut_up(
+        "t1 := exp_f64(x[i])",
+        "t2 := t1 * t1",
+        "t3 := near_sin_f64(t2)",
+        "t4 := log_f64(t3)",
+        "t5 := t4 + t2",
+        "y[i] = t5",
+    ) == [
+        ["t1 = exp_f64(x[i])", "exp1[step] = t1"],
+        [
+            *("t1 = exp1[step]", "t2 = t1 * t1", "strip2[step] = t2"),
+            *("t3 = near_sin_f64(t2)", "sin3[step] = t3"),
+        ],
+        ["t2 = strip2[step]", "t3 = sin3[step]", "t4 = log_f64(t3)", "t5 = t4 + t2", "y[i] = t5"],
+    ]
+
+
+def test_what_is_only_read_is_read_again() -> None:
+    first, last = cut_up(
+        "t1 := x[i] * z[i]",
+        "t2 := exp_f64(t1)",
+        "t3 := exp_f64(x[i])",
+        "t4 := tanh_f64(t2 + t3)",
+        "t5 := z[i] - x[i]",
+        "far |= t1 > 3",
+        "y[i] = t1 * t4 * t5",
+    )
+    assert first[0] == last[0] == "t1 = x[i] * z[i]"
+    assert "t5 = z[i] - x[i]" in last
+    assert last[-2:] == ["far |= t1 > 3", "y[i] = t1 * t4 * t5"]
+
+
+def test_long_chains_have_four_loops() -> None:
+    lines = ["t1 := x[i]", *(f"t{k + 1} := tanh_f64(t{k})" for k in range(1, 15)), "y[i] = t15"]
+    calls = [sum("tanh" in line for line in body if "step" not in line) for body in cut_up(*lines)]
+    assert calls == [4, 4, 4, 2]
+
+
+THREE = ("t1 := exp_f64(x[i])", "t2 := exp_f64(t1)", "t3 := exp_f64(t2)")
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (THREE, True),
+        (THREE[:2], False),
+        ([line.replace("f64", "f32") for line in THREE], False),
+        (["t1 := exp_f64(x[i])", "t2 := log_f64(x[i])", "t3 := tanh_f64(z[i])"], False),
+        ([*THREE, "if t1 > 0:", "    raise IndexError('no')"], False),
+        ([*THREE, "y[i] = t3"], True),
+        ([f"t{k + 1} := tanh_f64(t{k})" for k in range(32)], True),
+        ([f"t{k + 1} := tanh_f64(t{k})" for k in range(33)], False),
+        ([], False),
+    ],
+)
+def test_which_loops_are_cut(lines: list[str], expected: bool) -> None:
+    assert can_be_cut(statements(*lines)) is expected
+
+
+def code(inputs: list[Tensor], outputs: list[Any]) -> str:
+    """Return the source of a program without comments, which show the lines of these tests."""
+    lines = lowered(sg.optimize(Graph(inputs, outputs))).body.splitlines()
+    return "\n".join(line for line in lines if not line.strip().startswith("#"))
+
+
+def is_cut(inputs: list[Tensor], outputs: list[Any]) -> bool:
+    return code(inputs, outputs).count("for step in") > 1
+
+
+def test_loops_inside_loops_stay_whole() -> None:
+    """An axis may turn out to have five elements: four loops over them would take longer."""
+    x, w = sg.matrix("x", ("m", "n")), sg.vector("w", "n")
+    links = np.tanh(np.tanh(np.tanh(x * w)))
+    assert not is_cut([x, w], [links])
+    v = sg.vector("v", "n")
+    assert is_cut([v, w], [np.tanh(np.tanh(np.tanh(v * w)))])
+    short = sg.vector("short", 256)
+    assert not is_cut([short], [np.tanh(np.tanh(np.tanh(short)))])
+
+
+MODELS: dict[str, Callable[[Any, Any], Any]] = {
+    "three links": lambda x, z: np.tanh(np.exp(np.sin(x * z))),
+    "three at once": lambda x, z: np.exp(np.sin(x) + np.cos(z) * np.tanh(x)),
+    "both": lambda x, z: np.log(2 + np.sin(np.exp(-(x**2)))) * np.sin(np.exp(z)) + np.log(4 + x),
+    "choices": lambda x, z: np.where(x > z, np.sin(np.exp(x)), np.exp(np.sin(z))),
+    "neighbours": lambda x, z: np.sin(np.exp(np.tanh(x))) * np.tanh(z)[::-1],
+    "shared divisors": lambda x, z: (
+        np.sin(np.log(x + 9)) / np.exp(z) + x / np.log(x + 9) + z / np.exp(z)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_values_and_gradients(name: str) -> None:
+    x, z = sg.vector("x", "n"), sg.vector("z", "n")
+    y = MODELS[name](x, z)
+    loss = np.sum(y * z)
+    outputs = [y, loss, np.max(y), *sg.grad(loss, [x, z])]
+    assert is_cut([x, z], outputs)
+    f = sg.compile([x, z], outputs)
+    rng = np.random.default_rng(0)
+    for n in SIZES:
+        values = [rng.normal(size=n) for _ in range(2)]
+        for got, wanted in zip(f(*values), evaluate([x, z], outputs, *values), strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.sampled_from(["sin", "tanh", "exp", "log1p"]), min_size=3, max_size=6),
+    st.lists(st.booleans(), min_size=6, max_size=6),
+    st.integers(1, 600),
+)
+def test_any_chain(functions: list[str], kept: list[bool], n: int) -> None:
+    x = sg.vector("x", "n")
+    value, outputs = x, []
+    for name, keep in zip(functions, kept, strict=False):
+        value = getattr(np, name)(np.absolute(value) if name == "log1p" else value * 0.5)
+        if keep:
+            outputs += [value * x, np.sum(value)]
+    outputs += [value, sg.grad(np.sum(value**2), x)]
+    given_x = np.linspace(-1.5, 2, n)
+    got = sg.compile(x, outputs)(given_x)
+    for found, wanted in zip(got, evaluate([x], outputs, given_x), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-12)
+
+
+class TestSharedDivisors:
+    @staticmethod
+    def quotients(divisor: Callable[[Any], Any]) -> tuple[list[Tensor], list[Any]]:
+        x, a, b = (sg.vector(name, "n") for name in "xab")
+        return [x, a, b], [a / divisor(x), b / divisor(x), divisor(x)]
+
+    def test_where(self) -> None:
+        """Two quotients by one function's value in float64, and no others."""
+        inputs, (first, second, _) = self.quotients(np.exp)
+        assert "near_quotient" in code(inputs, [first, second])
+        assert "near_quotient" not in code(inputs, [first])
+        x, a, b = inputs
+        assert "near_quotient" not in code(inputs, [a / x, b / x])
+        assert "near_quotient" not in code(inputs, [a / (x + 1), b / (x + 1)])
+        singles = [sg.vector(name, "n", "float32") for name in "xab"]
+        x, a, b = singles
+        assert "near_quotient" not in code(singles, [a / np.exp(x), b / np.exp(x)])
+
+    @pytest.mark.parametrize("divisor", [np.exp, np.log, np.sin, np.tanh])
+    @pytest.mark.parametrize("n", [3, 300])
+    def test_within_an_ulp_and_a_half(self, divisor: Callable[[Any], Any], n: int) -> None:
+        """Against the exact quotient by what the program itself has for the divisor."""
+        inputs, outputs = self.quotients(divisor)
+        f = sg.compile(inputs, outputs)
+        rng = np.random.default_rng(n)
+        x, a, b = rng.uniform(0.1, 3, n), rng.normal(size=n), np.exp(rng.uniform(-300, 300, n))
+        first, second, d = f(x, a, b)
+        for numerator, found in ((a, first), (b, second)):
+            exact = numerator.astype(np.longdouble) / d
+            error = np.abs(found - exact) / np.spacing(np.abs(found))
+            assert np.max(error) <= 1.5
+
+    @pytest.mark.parametrize("where", ["first", "last", "alone"])
+    def test_divisors_without_a_reciprocal(self, where: str) -> None:
+        """Zeros, subnormal and huge numbers, infinities: exactly what division gives."""
+        inputs, outputs = self.quotients(np.exp)
+        f = sg.compile(inputs, outputs)
+        hard = [-1e4, -745.0, -740.0, -720.0, -709.0, 708.5, 709.7, 800.0, np.inf, -np.inf]
+        numerators = [0.0, -0.0, 1.0, -1e-300, 5e-324, 1e308, np.inf, -np.inf, np.nan]
+        numerators += list(np.random.default_rng(0).normal(size=50))
+        easy = np.linspace(-2, 2, 300) if where != "alone" else np.empty(0)
+        for number in hard:
+            x = np.concatenate([np.full(len(numerators), number), easy])
+            a = np.resize(numerators, len(x))
+            if where == "last":
+                x, a = x[::-1], a[::-1]
+            first, second, d = f(x, a, -a)
+            with np.errstate(all="ignore"):
+                for found, exact in ((first, a / d), (second, -a / d)):
+                    np.testing.assert_array_equal(found, exact)
+                    numbers = ~np.isnan(exact)
+                    assert np.array_equal(np.signbit(found)[numbers], np.signbit(exact)[numbers])
+
+
+def test_memory_is_a_few_strips() -> None:
+    """Neither the size of the data nor the number of calls makes more of it."""
+    x = sg.vector("x", "n")
+    f = sg.compile(x, np.sum(np.tanh(np.exp(np.sin(x)))))
+    values: Array = np.linspace(0, 1, 100_000)
+    assert f(values) == pytest.approx(np.sum(np.tanh(np.exp(np.sin(values)))), rel=1e-13)
+    source = lowered(sg.optimize(Graph([x], [np.sum(np.tanh(np.exp(np.sin(x))))])))
+    assert source.memory["temporaries"] == 2 * 256 * 8
