@@ -228,17 +228,13 @@ class Elements:
                     self.use(helper)
         name = self.names.temporary(mergeable=True)
         statement = scope.assign(depth, name, expression, node.type.dtype)
-        by = node.inputs[1] if node.op.name == "divide" else None
-        if by is not None and by.op.name in vectormath.VECTOR and node.type.dtype == FLOAT64:
+        if _may_share_divisor(node):
             (numerator, _), divisor = operands
             scope.quotients.setdefault(divisor, []).append((statement, numerator))
         return name, depth
 
     def share_divisors(self, scope: Scope) -> None:
-        """Let float64 quotients by one value of an elementary function share its reciprocal.
-
-        Such a value is off by an ulp or so itself, so that exact division would gain nothing.
-        """
+        """Let quotients by one value of an elementary function share its reciprocal."""
         for (divisor, depth), quotients in scope.quotients.items():
             if not scope.near or not depth or len(quotients) == 1:
                 continue
@@ -293,6 +289,18 @@ class Elements:
         rank = node.type.ndim - (x.type.ndim - len(indices))
         where = position[:axis] + at + position[axis + rank :]
         return self.names.element(x, where), depth_of(where)
+
+
+def _may_share_divisor(node: Node) -> bool:
+    """Return whether a node is a quotient that need not be exact to the last bit.
+
+    An elementary function's value is off by an ulp or so itself. But what one function has for two
+    arguments is off alike: log(8)/log(2) is 3.
+    """
+    if node.op.name != "divide" or node.type.dtype != FLOAT64:
+        return False
+    numerator, divisor = (x.op.name for x in node.inputs)
+    return divisor in vectormath.VECTOR and numerator != divisor
 
 
 def literal(value: Any, dtype: DType) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from symgrad.ir.cost import Cost
@@ -78,6 +79,8 @@ class _Emitter:
         self.starts: list[int] = []
         self.constants: list[Node] = []
         self.narrowed: list[tuple[Node, str]] = []
+        self.strips: dict[tuple[str, DType], list[str]] = {}
+        self.strips_used: Counter[tuple[str, DType]] = Counter()
         self.allocates = False
 
     # The whole function
@@ -152,7 +155,7 @@ class _Emitter:
                 )
                 continue
             name = self.names.fresh(f"{self.names.suggested(node)}_copy")
-            self._array(name, node, node.type.dtype, returned=True, fill="")
+            self._array(name, node.type.shape, node.type.dtype, returned=True, fill="")
             self._copy(node, name)
             yield Result(name, name, node.type.shape)
 
@@ -222,7 +225,7 @@ class _Emitter:
         buffer = self.buffers.of[node]
         name = self.names.value(node)
         if buffer.owner is node:
-            self._array(name, node, node.type.dtype, buffer.returned, fill)
+            self._array(name, node.type.shape, node.type.dtype, buffer.returned, fill)
             return name
         if not buffer.given:
             self.lines.append(f"{name} = {self.names.of[buffer.owner]}  # takes its place")
@@ -233,13 +236,13 @@ class _Emitter:
             self._close(scope, node.type.shape)
         return name
 
-    def _array(self, name: str, node: Node, dtype: DType, returned: bool, fill: str) -> None:
-        shape = node.type.shape
+    def _array(self, name: str, shape: Shape, dtype: DType, returned: bool, fill: str) -> None:
         code = self.names.shape(shape)
         self.lines.append(Allocation(name, dtype, shape, dtype_code(dtype), code, returned, fill))
 
     def _close(self, scope: Scope, space: Sequence[Dim]) -> None:
         """Write the loops around the statements of ``scope``."""
+        self.strips_used.clear()
         lines = scope.lines(
             space,
             lambda axis: self._loop(axis, space[axis]),
@@ -249,7 +252,7 @@ class _Emitter:
         )
         self.lines += lines
         if scope.far is not None:
-            # Large arguments are rare, and reducing them to a period takes long.
+            # Arguments that need a full form are rare, and it takes long.
             self.lines.append(f"if {scope.far}:")
             again = far_source(lines, scope.far)
             self.lines += [INDENT + line for line in again]
@@ -258,11 +261,14 @@ class _Emitter:
                     self.elements.use(helper)
 
     def _strip(self, name: str, dtype: DType) -> str:
-        """Make an array for what one loop over a strip leaves to the next."""
-        code, shape = dtype_code(dtype), (SHORT,)
-        array = Allocation(self.names.fresh(name), dtype, shape, code, str(shape), returned=False)
-        self.lines.append(array)
-        return array.name
+        """Return an array for what one loop over a strip leaves to the next ones of its nest."""
+        key = name, dtype
+        self.strips_used[key] += 1
+        made = self.strips.setdefault(key, [])
+        if len(made) < self.strips_used[key]:
+            made.append(self.names.fresh(name))
+            self._array(made[-1], (SHORT,), dtype, returned=False, fill="")
+        return made[self.strips_used[key] - 1]
 
     def _loop(self, axis: int, dim: Dim) -> Loop:
         """Return the loop over an axis: over some of it, if rows lie along it and not all count."""
@@ -373,7 +379,7 @@ class _Emitter:
         here = identity(node.inputs[0].type.shape)
         if wide != node.type.dtype:
             name = self.names.fresh(f"{self.names.suggested(node)}_wide")
-            self._array(name, node, wide, returned=False, fill=start)
+            self._array(name, node.type.shape, wide, returned=False, fill=start)
             self._allocate(node)
             self.narrowed.append((node, name))
         else:

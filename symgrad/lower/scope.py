@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from symgrad.ir.node import Node
@@ -14,7 +14,8 @@ from symgrad.lower.statement import Statement, merge
 from symgrad.lower.strips import can_be_cut, cut
 
 SHORT = 256
-"""At most so many float32 numbers are added up as such: longer sums are kept in float64."""
+"""At most so many float32 numbers are added up as such: longer sums are kept in float64. Loops over
+parts of an axis have so many elements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,8 @@ class Scope:
         after: What is done once the loops inside are through.
         values: The expression for each element that is known, and its depth.
         parts: Short float32 sums in the innermost loop, each with the float64 that they go into.
-        near: Whether quick functions may be used, which do not take large arguments.
-        far: The variable that tells whether an argument was too large for one.
+        near: Whether quick functions may be used, which do not take all arguments.
+        far: The variable that tells whether one met an argument that it does not take.
         quotients: For each divisor that an elementary function gives, and its depth, the
             statements that divide by it, each with its numerator.
         around: For statements under an ``if``, the scope that this stands in.
@@ -116,27 +117,24 @@ class Scope:
             strip: Makes an array of `SHORT` elements, given what to call it and its dtype.
         """
         bodies = {
-            depth: self.before.get(depth, []) + self.stores.get(depth, [])
+            depth: [self.before.get(depth, []) + self.stores.get(depth, [])]
             for depth in {*self.before, *self.stores}
         }
         deepest = max([*bodies, *self.after, 0])
         innermost = max((d for d in range(1, deepest + 1) if space[d - 1] != 1), default=0)
-        links: list[list[Statement]] = []
         block = step = ""
-        count = space[innermost - 1] if innermost else 0
-        if not isinstance(count, int) or count > SHORT:
-            # Several loops over a few elements each would take longer than one.
-            several = isinstance(count, int) or all(dim == 1 for dim in space[: innermost - 1])
-            alone = innermost == deepest and innermost not in self.after
-            fission = several and alone and can_be_cut(bodies[innermost])
+        if innermost and _may_be_long(space[innermost - 1]):
+            fission = (
+                self._is_alone(innermost, space[:deepest])
+                and innermost in bodies
+                and can_be_cut(bodies[innermost][0])
+            )
             if fission or self.parts:
                 block, step = fresh("block"), fresh("step")
             if fission:
-                links = cut(bodies.pop(innermost), step, strip)
-        for body in links:
-            merge([body], temporaries)
-        merge(bodies.values(), temporaries, [*links, *self.after.values()])
-        out = [statement.line for statement in bodies.get(0, ())]
+                bodies[innermost] = cut(bodies[innermost][0], step, strip)
+        _merge(bodies, self.after, temporaries)
+        out = [statement.line for body in bodies.get(0, ()) for statement in body]
         level = 0
         closing: list[list[str]] = []
         for depth in range(1, deepest + 1):
@@ -155,12 +153,38 @@ class Scope:
             inside = [INDENT * level + statement.line for statement in self.after.get(depth, ())]
             after = [f"{INDENT * (level - 1)}{total} += {part}" for part, total in parts.items()]
             closing.append(inside + after)
-            for body in links if depth == innermost and links else [bodies.get(depth, [])]:
+            for body in bodies.get(depth, [[]]):
                 out += [INDENT * (level - 1) + line for line in heads]
                 out += [INDENT * level + statement.line for statement in body]
         for lines in reversed(closing):
             out += lines
         return out + [statement.line for statement in self.after.get(0, ())]
+
+    def _is_alone(self, innermost: int, space: Sequence[Dim]) -> bool:
+        """Return whether nothing but elements of one axis is computed, and these are many.
+
+        An axis inside another may have a few elements only.
+        """
+        count = space[-1]
+        many = count >= 2 * SHORT if isinstance(count, int) else set(space[:-1]) <= {1}
+        return many and innermost == len(space) and innermost not in self.after
+
+
+def _merge(
+    bodies: Mapping[int, Sequence[list[Statement]]],
+    after: Mapping[int, list[Statement]],
+    temporaries: set[str],
+) -> None:
+    """Write temporaries that are used once where they are used, in the same body."""
+    several = [body for loops in bodies.values() if len(loops) > 1 for body in loops]
+    for body in several:
+        merge([body], temporaries)
+    alone = [loops[0] for loops in bodies.values() if len(loops) == 1]
+    merge(alone, temporaries, [*several, *after.values()])
+
+
+def _may_be_long(dim: Dim) -> bool:
+    return not (isinstance(dim, int) and dim <= SHORT)
 
 
 def _over_all(loop: Loop, fresh: Callable[[str], str]) -> list[str]:

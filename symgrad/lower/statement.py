@@ -25,6 +25,11 @@ class Statement:
     merged: bool = False
 
     @property
+    def is_in_block(self) -> bool:
+        """Whether it is the head of an indented block, or a line in one."""
+        return self.text.endswith(":") or self.text.startswith(" ")
+
+    @property
     def line(self) -> str:
         """The statement as source."""
         text = f"{self.target} = {self.text}" if self.target else self.text
@@ -66,8 +71,7 @@ def merge(
 
 def _absorb(user: Statement, statement: Statement) -> bool:
     """Write ``statement`` into ``user`` if the line stays short enough to read."""
-    if user.text.endswith(":") or user.text.startswith(" "):
-        # The head of a block, or a line in one.
+    if user.is_in_block:
         return False
     text = re.sub(rf"(?<![\w.]){statement.target}(?!\w)", f"({statement.text})", user.text)
     if len(text) + len(user.target) > _WIDTH:

@@ -8,7 +8,7 @@ next elements. In a loop of its own, a link takes no longer than its instruction
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from symgrad.ir.types import DType
 from symgrad.lower.statement import NAME, Statement
@@ -25,8 +25,8 @@ _FUNCTION = re.compile(rf"\b(?:near_)?({'|'.join(sorted(VECTOR))})_f64\(")
 
 
 def function_called(statement: Statement) -> str:
-    """Return the elementary function that a statement calls, or nothing."""
-    found = _FUNCTION.search(statement.text)
+    """Return the elementary function that makes a statement's value, or nothing."""
+    found = _FUNCTION.search(statement.text) if statement.target else None
     return found[1] if found else ""
 
 
@@ -47,7 +47,7 @@ def cut(
 
     Each function is in the loop of its link, or of a few links if there are many; what it needs is
     there or before, and all else in the last. Later loops find a value in an array, or compute it
-    again if that takes no other.
+    again if it is a sum or a product of what is in memory.
 
     Args:
         statements: The body of a loop, for which `can_be_cut` is true.
@@ -58,48 +58,62 @@ def cut(
     depth = max(chain.values())
     together = -(-depth // _MOST)
     last = (depth - 1) // together
-    place = dict.fromkeys(chain, last)
-    readers: dict[str, set[int]] = {name: set() for name in chain}
-    for statement in reversed(statements):
-        here = place.get(statement.target, last)
-        if function_called(statement):
-            here = min(here, (chain[statement.target] - 1) // together)
-        if statement.target:
-            place[statement.target] = here
-        for name in _operands(statement, chain):
-            place[name] = min(place[name], here)
-            readers[name].add(here)
+    home, readers = _homes(statements, chain, last, together)
     bodies: list[list[Statement]] = [[] for _ in range(last + 1)]
     for statement in statements:
-        here = place.get(statement.target, last)
-        bodies[here].append(statement)
-        later = {reader for reader in readers.get(statement.target, ()) if reader > here}
+        loop = home[id(statement)]
+        bodies[loop].append(statement)
+        later = {reader for reader in readers.get(statement.target, ()) if reader > loop}
         if not later:
             continue
         again = statement.text
-        if function_called(statement) or _operands(statement, chain):
+        if _operands(statement, chain) or re.search(r"[(/]", again):
             assert statement.dtype is not None
             kept = array(function_called(statement) or "strip", statement.dtype)
             again = f"{kept}[{step}]"
-            bodies[here].append(Statement(statement.target, again))
+            bodies[loop].append(Statement(statement.target, again))
         for reader in later:
             bodies[reader].append(Statement(again, statement.target))
     return bodies
 
 
+def _homes(
+    statements: Sequence[Statement], chain: Mapping[str, int], last: int, together: int
+) -> tuple[dict[int, int], dict[str, set[int]]]:
+    """Return the loop of each statement, by its identity, and the loops that read each variable."""
+    first = dict.fromkeys(chain, last)
+    readers: dict[str, set[int]] = {name: set() for name in chain}
+    home: dict[int, int] = {}
+
+    def put(statement: Statement, loop: int) -> None:
+        home[id(statement)] = loop
+        for name in _operands(statement, chain):
+            first[name] = min(first[name], loop)
+            readers[name].add(loop)
+
+    for statement in reversed(statements):
+        if function_called(statement):
+            link = chain[statement.target] - 1
+            put(statement, min(first[statement.target], link // together))
+        elif not _is_flag(statement):
+            put(statement, first.get(statement.target, last))
+    for statement in filter(_is_flag, statements):
+        put(statement, max((first[name] for name in _operands(statement, chain)), default=0))
+    return home, readers
+
+
 def can_be_cut(statements: Sequence[Statement]) -> bool:
-    """Return whether the body of a loop is long, and does nothing that others could not repeat."""
-    functions = sum(1 for statement in statements if function_called(statement))
-    return (
-        functions >= _FEW
-        and 1 < max(links(statements).values()) <= _LONGEST
-        and all(
-            statement.dtype is not None
-            if statement.target
-            else not (statement.text.endswith(":") or statement.text.startswith(" "))
-            for statement in statements
-        )
-    )
+    """Return whether the body of a loop is long, and has no conditions in it."""
+    if sum(1 for statement in statements if function_called(statement)) < _FEW:
+        return False
+    if any(s.is_in_block or (s.target and s.dtype is None) for s in statements):
+        return False
+    return 1 < max(links(statements).values()) <= _LONGEST
+
+
+def _is_flag(statement: Statement) -> bool:
+    """Return whether a statement notes that the nest is to be run again: it may stand anywhere."""
+    return not statement.target and " |= " in statement.text
 
 
 def _operands(statement: Statement, made: Collection[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""Loops cut in two where functions of functions stand in them: same numbers, shorter chains."""
+"""Loops that are cut where functions of functions stand in them, and quotients that share."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 import symgrad as sg
 from symgrad.backends.lowered import lowered
 from symgrad.ir.graph import Graph
-from symgrad.ir.types import FLOAT64, Array, DType
+from symgrad.ir.types import FLOAT64, DType
 from symgrad.lower.statement import Statement
 from symgrad.lower.strips import can_be_cut, cut
+from symgrad.lower.vectormath import float64
 from symgrad.tensor import Tensor
 from tests.numeric import evaluate
 
@@ -72,8 +73,21 @@ def test_what_is_only_read_is_read_again() -> None:
         "y[i] = t1 * t4 * t5",
     )
     assert first[0] == last[0] == "t1 = x[i] * z[i]"
-    assert "t5 = z[i] - x[i]" in last
-    assert last[-2:] == ["far |= t1 > 3", "y[i] = t1 * t4 * t5"]
+    assert "far |= t1 > 3" in first
+    assert last[-2:] == ["t5 = z[i] - x[i]", "y[i] = t1 * t4 * t5"]
+
+
+@pytest.mark.parametrize("dear", ["np.arcsinh(x[i])", "x[i] / z[i]", "sin_f64(x[i])"])
+def test_what_takes_long_is_kept(dear: str) -> None:
+    bodies = cut_up(
+        f"t1 := {dear}",
+        "far |= np.abs(t1) >= 4096.0",
+        "t2 := near_sin_f64(t1)",
+        "t3 := exp_f64(t2)",
+        "t4 := exp_f64(t3)",
+        "y[i] = t4 - t1",
+    )
+    assert sum(dear in line for body in bodies for line in body) == 1
 
 
 def test_long_chains_have_four_loops() -> None:
@@ -203,6 +217,37 @@ class TestSharedDivisors:
             error = np.abs(found - exact) / np.spacing(np.abs(found))
             assert np.max(error) <= 1.5
 
+    def test_logarithms_to_a_base(self) -> None:
+        """What one function has for two arguments is divided exactly: log(8)/log(2) is 3."""
+        x, y, base = (sg.vector(name, "n") for name in ("x", "y", "base"))
+        f = sg.compile([x, y, base], [np.log(x) / np.log(base), np.log(y) / np.log(base)])
+        bases = np.repeat([2.0, 3.0, 5.0, 10.0], 15)
+        powers = bases ** np.resize(np.arange(1.0, 16), 60)
+        first, second = f(powers, bases, bases)
+        log = sg.compile(base, np.log(base))
+        np.testing.assert_array_equal(first, log(powers) / log(bases))
+        assert np.all(second == 1)
+
+    def test_others_beside_an_extreme_one(self) -> None:
+        """What an element is does not depend on its neighbours, to the last bit."""
+        inputs, outputs = self.quotients(np.exp)
+        f = sg.compile(inputs, outputs)
+        x, a = np.linspace(-3, 3, 700), np.linspace(1, 2, 700)
+        expected = f(x, a, -a)
+        for number in (-800.0, 800.0):
+            beside = x.copy()
+            beside[300] = number
+            for found, wanted in zip(f(beside, a, -a), expected, strict=True):
+                np.testing.assert_array_equal(np.delete(found, 300), np.delete(wanted, 300))
+
+    def test_in_python(self) -> None:
+        """The functions run without Numba, too, where Python's own division raises."""
+        with np.errstate(all="ignore"):
+            functions: list[Any] = [float64.near_quotient_f64, float64.quotient_f64]
+            for function in functions:
+                assert function(1.0, 0.0) == np.inf
+                assert function(6.0, 2.0) == 3.0
+
     @pytest.mark.parametrize("where", ["first", "last", "alone"])
     def test_divisors_without_a_reciprocal(self, where: str) -> None:
         """Zeros, subnormal and huge numbers, infinities: exactly what division gives."""
@@ -220,16 +265,37 @@ class TestSharedDivisors:
             first, second, d = f(x, a, -a)
             with np.errstate(all="ignore"):
                 for found, exact in ((first, a / d), (second, -a / d)):
-                    np.testing.assert_array_equal(found, exact)
+                    np.testing.assert_array_equal(found[x == number], exact[x == number])
                     numbers = ~np.isnan(exact)
                     assert np.array_equal(np.signbit(found)[numbers], np.signbit(exact)[numbers])
 
 
+def test_sums_of_neighbours() -> None:
+    """They are computed under a condition, which no loop over a strip has in it."""
+    x, y, z, w = (sg.vector(name, "n") for name in "xyzw")
+    a, b, c, d = (v[1:] - v[:-1] for v in (x, y, z, w))
+    total = np.sum(np.tanh(a - b) * np.exp(c - d) - np.sinh(a - c) * np.log1p((b - d) ** 2))
+    outputs = [total, np.sum(x), *sg.grad(total, [x, w])]
+    values = [np.random.default_rng(k).normal(size=300) for k in range(4)]
+    found = sg.compile([x, y, z, w], outputs)(*values)
+    for got, wanted in zip(found, evaluate([x, y, z, w], outputs, *values), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-12)
+
+
 def test_memory_is_a_few_strips() -> None:
-    """Neither the size of the data nor the number of calls makes more of it."""
+    """Neither the size of the data makes more of it, nor the number of loops."""
     x = sg.vector("x", "n")
-    f = sg.compile(x, np.sum(np.tanh(np.exp(np.sin(x)))))
-    values: Array = np.linspace(0, 1, 100_000)
-    assert f(values) == pytest.approx(np.sum(np.tanh(np.exp(np.sin(values)))), rel=1e-13)
-    source = lowered(sg.optimize(Graph([x], [np.sum(np.tanh(np.exp(np.sin(x))))])))
-    assert source.memory["temporaries"] == 2 * 256 * 8
+    h: Any = x
+    for _ in range(3):
+        h = np.tanh(np.exp(np.sin(h)))
+        h /= np.sum(h)
+    values = np.linspace(0, 1, 1000)
+    expected = values
+    for _ in range(3):
+        expected = np.tanh(np.exp(np.sin(expected)))
+        expected /= np.sum(expected)
+    np.testing.assert_allclose(sg.compile(x, h)(values), expected, rtol=1e-12)
+    source = lowered(sg.optimize(Graph([x], [h])))
+    assert source.body.count("for step") == 12  # the first three again with full forms
+    strips = [a for a in source.allocations if a.shape == (256,)]
+    assert len(strips) == 2

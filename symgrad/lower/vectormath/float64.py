@@ -401,11 +401,11 @@ def extreme_f64(x):
     return (abs(x) < 4.450147717014403e-308) | (abs(x) > 2.247116418577895e307)
 
 
-def quotient_f64(x, y):
-    """Return x/y."""
-    return x / y
-
-
 def near_quotient_f64(x, y):
     """Return x/y within 1.5 ulp, y not extreme: quotients by one number share its reciprocal."""
-    return x * (1.0 / y)
+    return x * (np.float64(1.0) / y)
+
+
+def quotient_f64(x, y):
+    """Return x/y, and where y is not extreme the same as the quick form."""
+    return np.float64(x) / y if extreme_f64(y) else near_quotient_f64(x, y)
