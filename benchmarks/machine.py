@@ -35,6 +35,12 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def stolen() -> int:
+    """Return for how long others had the processor that this guest runs on, in ticks (Linux)."""
+    counts = Path("/proc/stat")
+    return int(counts.read_text().split(maxsplit=9)[8]) if counts.exists() else 0
+
+
 def _processor() -> str:
     listing = Path("/proc/cpuinfo")
     if listing.exists():

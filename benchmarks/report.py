@@ -151,6 +151,10 @@ def _verdict(measured: Measured) -> list[str]:
         lines.append(f"- symgrad / floor ({title(floor.name)}): {_ratio(own, floor)}.")
     if measured.gradient_cost:
         lines.append(f"- Value and gradient / value: {measured.gradient_cost} (bound: 4).")
+    turns = sum(len(result.times) for result in measured.results if result.blocks)
+    again = sum(result.blocks for result in measured.results) - turns
+    if again:
+        lines.append(f"- Timed again, since the host had taken the processor: {again} of {turns}.")
     return lines
 
 
