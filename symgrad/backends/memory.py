@@ -1,4 +1,4 @@
-"""Memory of large results, used again once the caller has let go of them.
+"""Memory of arrays: it begins a line of the cache, and is used again once the caller let go of it.
 
 A result is the caller's own, so it is made for each call. Memory fresh from the system costs more
 to touch for the first time than most loops over it: a page fault for every page, or the clearing of
@@ -8,8 +8,10 @@ more (a view of it would), the next call may have its memory.
 
 from __future__ import annotations
 
+import math
 import sys
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,14 +22,29 @@ LARGE_RESULT = 1 << 20
 """From how many bytes on an array's memory is worth remembering."""
 
 
-def _references(arrays: dict[Any, Array], key: Any) -> tuple[Array | None, int]:
-    """Take an array out of ``arrays``; return it, and how many references there are to it."""
+_LINE = 64
+"""The size of a line of the cache in bytes, which is that of the widest vectors."""
+
+
+def aligned(shape: Sequence[int], dtype: DType) -> Array:
+    """Return an array, not filled, that begins a line of the cache: a view of a little more."""
+    size = math.prod(shape) * dtype.itemsize
+    room = np.empty(size + _LINE, np.uint8)
+    first = -room.ctypes.data % _LINE
+    return room[first : first + size].view(dtype).reshape(shape)
+
+
+def _references(arrays: dict[Any, Array], key: Any) -> tuple[Array | None, tuple[int, int]]:
+    """Take an array out of ``arrays``; return it, and how many references to it there are.
+
+    Views of it refer to the memory that it is a view of itself.
+    """
     array = arrays.pop(key, None)
-    return array, sys.getrefcount(array)
+    return array, (sys.getrefcount(array), sys.getrefcount(None if array is None else array.base))
 
 
-_UNUSED = _references({0: np.empty(1)}, 0)[1]
-"""The count for an array that nothing else refers to. Interpreters differ in how they count."""
+_UNUSED = _references({0: aligned((1,), np.dtype("f8"))}, 0)[1]
+"""The counts for an array that nothing else refers to. Interpreters differ in how they count."""
 
 
 class Results:
@@ -42,9 +59,11 @@ class Results:
         """Return an array to be filled and handed out, for the result called ``key``."""
         # Taking it out leaves nothing to take for a second thread.
         array, references = _references(self.arrays, key)
-        if array is None or references > _UNUSED or not _is_as_made(array, shape, dtype):
-            array = np.empty(shape, dtype)
-        if self.counted and array.nbytes >= LARGE_RESULT:
+        if array is None or references != _UNUSED or not _is_as_made(array, shape, dtype):
+            if math.prod(shape) * dtype.itemsize < LARGE_RESULT:
+                return np.empty(shape, dtype)
+            array = aligned(shape, dtype)
+        if self.counted:
             self.arrays[key] = array
         return array
 
@@ -57,5 +76,6 @@ def _is_as_made(array: Array, shape: tuple[int, ...], dtype: DType) -> bool:
         and array.flags.c_contiguous
         and array.flags.writeable
         # Somebody may still wait for its end, or find it by it.
-        and weakref.getweakrefcount(array) == 0
+        and not weakref.getweakrefcount(array)
+        and not weakref.getweakrefcount(array.base)
     )

@@ -22,7 +22,7 @@ from symgrad.backends.ahead import compile_ahead, compiling
 from symgrad.backends.blocks import LARGE, MUCH, Blocks, blocks_for
 from symgrad.backends.kernel import allocations, driver_module, is_bare, kernel_module
 from symgrad.backends.lowered import lowered
-from symgrad.backends.memory import LARGE_RESULT, Results
+from symgrad.backends.memory import LARGE_RESULT, Results, aligned
 from symgrad.backends.numpy import NumpyProgram
 from symgrad.ir.call import Constraint
 from symgrad.ir.cost import Cost, size_in_bytes, total_cost
@@ -145,7 +145,7 @@ class NumbaProgram:
         checks nothing, so that its arguments must be bound first.
         """
         shapes: list[Any] = [evaluate(a.shape, sizes) for a in self.temporaries]
-        arrays = [np.empty(s, a.dtype) for s, a in zip(shapes, self.temporaries, strict=True)]
+        arrays = [aligned(s, a.dtype) for s, a in zip(shapes, self.temporaries, strict=True)]
         fixed = [*self.constants, *arrays]
         given = {result.array for result in self.returned[: self.given or 0]}
         if not self._are_own(given):

@@ -37,7 +37,8 @@ class TestResults:
         [
             lambda a: a[3:5], lambda a: a.reshape(2, -1), lambda a: a.T, memoryview,
             lambda a: a.view(np.int64), lambda a: [a], lambda a: np.asarray(a)[..., None],
-            lambda a: a.flat, lambda a: (i for i in [a]),
+            lambda a: a.flat, lambda a: (i for i in [a]), lambda a: a.base,
+            lambda a: a.base[100:200], lambda a: memoryview(a[::2]),
         ],
     )  # fmt: skip
     def test_nor_what_is_seen_through_something_else(self, hold: Any) -> None:
@@ -80,6 +81,21 @@ class TestResults:
         del array
         other = results.empty("a", (N,), FLOAT64)
         assert "a" not in cache or address(cache["a"]) != address(other)
+
+    def test_memory_that_is_watched(self) -> None:
+        results = Results()
+        array = results.empty("a", (N,), FLOAT64)
+        room = weakref.ref(array.base)
+        del array
+        other = results.empty("a", (N,), FLOAT64)
+        assert room() is None or room() is not other.base
+
+    @pytest.mark.parametrize("shape", [(2 * N,), (2 * N + 3,), (7, N + 1)])
+    def test_large_ones_begin_a_line_of_the_cache(self, shape: tuple[int, ...]) -> None:
+        results = Results()
+        held = [results.empty(name, shape, FLOAT32) for name in "abc" for _ in range(3)]
+        assert not any(address(array) % 64 for array in held)
+        assert all(array.flags.c_contiguous and array.flags.aligned for array in held)
 
     def test_small_ones_are_not_kept(self) -> None:
         results = Results()
