@@ -173,8 +173,12 @@ class TestCalls:
         assert sum(ref() is not None for ref in watched) <= 1
 
 
-def test_the_count_of_this_interpreter() -> None:
-    arrays: dict[Any, Array] = {0: np.empty(1)}
-    assert memory._references(arrays, 0)[1] == memory._UNUSED
-    held = np.empty(1)
-    assert memory._references({0: held}, 0)[1] == memory._UNUSED + 1
+def test_the_counts_of_this_interpreter() -> None:
+    arrays: dict[Any, Array] = {0: memory.aligned((1,), FLOAT64)}
+    objects, views = memory._UNUSED
+    assert memory._references(arrays, 0)[1] == (objects, views)
+    held = memory.aligned((1,), FLOAT64)
+    assert memory._references({0: held}, 0)[1] == (objects + 1, views)
+    seen = held[:]
+    assert memory._references({0: held}, 0)[1] == (objects + 1, views + 1)
+    assert seen.base is held.base
