@@ -46,7 +46,8 @@ class Compiled:
             values: One array per input, in order. Lists and numbers are converted; a dtype is
                 converted when every value survives it.
             out: An array for the result (or one for each), of its shape and dtype, to be filled
-                and returned. Without it the results are fresh arrays that the caller owns.
+                and returned. Without it the results are fresh arrays that the caller owns;
+                those of a megabyte and more are views, which begin a line of the cache.
 
         Raises:
             ArgumentError, DtypeError, ShapeError: naming the tensor, expected against got.
