@@ -151,10 +151,11 @@ def _verdict(measured: Measured) -> list[str]:
         lines.append(f"- symgrad / floor ({title(floor.name)}): {_ratio(own, floor)}.")
     if measured.gradient_cost:
         lines.append(f"- Value and gradient / value: {measured.gradient_cost} (bound: 4).")
-    turns = sum(len(result.times) for result in measured.results if result.blocks)
-    again = sum(result.blocks for result in measured.results) - turns
+    again = sum(result.again for result in measured.results)
     if again:
-        lines.append(f"- Timed again, since the host had taken the processor: {again} of {turns}.")
+        turns = sum(len(result.times) for result in measured.results)
+        why = "since the host had taken the processor"
+        lines.append(f"- Blocks timed again, {why}: {again}, in {turns} turns.")
     return lines
 
 

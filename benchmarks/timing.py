@@ -21,7 +21,7 @@ from benchmarks.problem import Row
 ROOT = Path(__file__).resolve().parent.parent
 PREPARING_AT_MOST = 300.0
 PAUSE = 0.5
-"""Seconds after a contestant's turn. Threads spin on after their work and slow down whoever is
+"""Seconds after each block. Threads spin on after their work and slow down whoever is
 next: the second one of OpenBLAS for 0.12 s where this was written."""
 ATTEMPTS = 3
 """So many blocks are timed in a turn at most, until one is not disturbed: a virtual machine counts
@@ -50,7 +50,7 @@ class Result:
         name: The contestant.
         trouble: Why there are no times, or nothing.
         times: Seconds per call, one for each turn; or one for each process.
-        blocks: How many blocks were timed: more than turns where the machine was disturbed.
+        again: How many blocks were timed again, because the machine was disturbed.
         ready: Seconds to the first result, imports included, and compiling if it waits for that.
         second: Seconds to the second one.
         passes: For a pass over batch sizes: seconds of each first call, then of each second.
@@ -61,7 +61,7 @@ class Result:
     name: str
     trouble: str = ""
     times: list[float] = field(default_factory=list)
-    blocks: int = 0
+    again: int = 0
     ready: float = 0.0
     second: float = 0.0
     passes: list[list[float]] = field(default_factory=list)
@@ -169,7 +169,7 @@ def _take_turn(worker: Worker, result: Result, effort: Effort) -> None:
     spent = sum(max(time, effort.block) for time in result.times)
     if result.trouble or (spent > effort.at_most and len(result.times) >= 3):
         return
-    for _ in range(ATTEMPTS):
+    for attempt in range(ATTEMPTS):
         before = stolen()
         time = worker.block(effort.block)
         undisturbed = stolen() == before
@@ -177,7 +177,7 @@ def _take_turn(worker: Worker, result: Result, effort: Effort) -> None:
         if time is None:
             result.trouble = "stopped while it was timed"
             return
-        result.blocks += 1
+        result.again += attempt > 0
         if undisturbed:
             break
     result.times.append(time)

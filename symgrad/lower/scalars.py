@@ -139,9 +139,10 @@ def helper_names() -> frozenset[str]:
 
 def function_name(name: str, dtype: DType) -> str:
     """Return what a function of a template is called in generated code, for a dtype."""
+    name = _RENAMED.get(name, name)
     if dtype.kind == "f" and (name in HELPERS or _typed(name, dtype) in _vector_sources()):
         return _typed(name, dtype)
-    return f"np.{_RENAMED.get(name, name)}"
+    return f"np.{name}"
 
 
 def helpers(name: str) -> dict[str, str]:

@@ -124,11 +124,8 @@ class Scope:
         innermost = max((d for d in range(1, deepest + 1) if space[d - 1] != 1), default=0)
         block = step = ""
         if innermost and _may_be_long(space[innermost - 1]):
-            fission = (
-                self._is_alone(innermost, space[:deepest])
-                and innermost in bodies
-                and can_be_cut(bodies[innermost][0])
-            )
+            alone = self._is_alone(innermost, space[:deepest])
+            fission = alone and can_be_cut(bodies[innermost][0])
             if fission or self.parts:
                 block, step = fresh("block"), fresh("step")
             if fission:

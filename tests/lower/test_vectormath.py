@@ -16,8 +16,10 @@ import scipy.special
 from llvmlite import binding
 from numba import njit
 
+from symgrad.ir.op import lookup
 from symgrad.ir.types import Array
 from symgrad.lower import vectormath
+from symgrad.lower.scalars import function_name
 from symgrad.lower.vectormath import float32, float64
 
 NAMES = sorted(vectormath.VECTOR)
@@ -203,3 +205,12 @@ def test_functions_depend_on_nothing_but_functions_above_them() -> None:
         assert set(f.__code__.co_names) <= known
         known.add(name)
     assert {function(name, dtype) for name in NAMES for dtype in DTYPES} <= known
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_function_is_what_its_op_calls(dtype: type) -> None:
+    """None lies idle while kernels call the mathematical library one number at a time."""
+    code = np.dtype(dtype)
+    for name in NAMES:
+        called = re.findall(r"(\w+)\(", lookup(name).scalar)
+        assert function(name, dtype) in [function_name(each, code) for each in called]
