@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 from numba import types
 from numba.core.compiler_machinery import register_pass
-from numba.core.lowering import Lower
 from numba.core.typed_passes import NativeLowering
 from numba.np.numpy_support import as_dtype
 
 from symgrad.backends import layout
 from symgrad.backends.entry_writer import EntryWriter, Interface, name_of, numbers_in
+from symgrad.backends.interleave import InterleavingLower
 from symgrad.backends.jit import NoAlias, shortened
 from symgrad.ir.types import FLOAT64, Array
 
@@ -48,7 +48,7 @@ class _Entered(NoAlias):
         return shortened(super().define_pipelines(), _Lowering)
 
 
-class _Lower(Lower):
+class _Lower(InterleavingLower):
     def __init__(self, interface: Interface, *arguments: Any, **options: Any):
         self.interface = interface
         super().__init__(*arguments, **options)
@@ -90,8 +90,10 @@ def entry(
     fixed: Sequence[int],
     keepers: Mapping[int, Keeper],
     written: Set[int] = frozenset(),
-) -> Callable[[Sequence[Array]], Callable[..., Any]]:
+) -> Callable[..., Callable[..., Any]]:
     """Return what makes, from arrays for fixed arguments, the function that calls a kernel.
+
+    It may also be told how many elements all arrays may have together that are not results.
 
     That function takes arrays and numbers for the kernel's other arguments in order, but for those
     in ``keepers``, and returns what `Interface.results` says. Anything else than arrays in one
@@ -108,7 +110,8 @@ def entry(
     fields = compiled._asdict()
     descriptor, code = fields["fndesc"], fields["library"]
     given = len(descriptor.argtypes) - len(fixed) - len(keepers)
-    words = [given, id(np.ndarray), *layout.functions()]
+    words = [given, id(np.ndarray), *layout.functions(), 0]
+    limit = len(words) - 1
     outputs: list[int] = []
     places: dict[int, int] = {}
     dtypes = []
@@ -132,8 +135,9 @@ def entry(
     template = np.array(words, np.uint64).view(layout.Table)
     address = code.get_pointer_to_function(name_of(descriptor))
 
-    def bound(arrays: Sequence[Array]) -> Callable[..., Any]:
+    def bound(arrays: Sequence[Array], most: int | None = None) -> Callable[..., Any]:
         table = template.copy()
+        table[limit] = 2**63 - 1 if most is None else most
         for position, array in zip(fixed, arrays, strict=True):
             table[places[position]] = id(array)
         table.kept = (kernel, tuple(arrays), tuple(keepers.values()), dtypes, numbers)

@@ -68,7 +68,7 @@ class EntryWriter:
     It reads the table from first to last, and `entry.entry` fills it in the same order:
 
     - how many arguments are given; addresses of the type of arrays, of PyArray_Scalar, and of
-      PyArray_NewFromDescr;
+      PyArray_NewFromDescr; how many elements all arrays may have together that are not made here;
     - for each argument that is not made here: an array's address if it is always the same one,
       else 0; or the two types that a number may have. Then the flags and the kind of dtype that
       an array must have;
@@ -104,6 +104,7 @@ class EntryWriter:
         builder = self.builder
         self.require(self.same(self.count, self.word()))
         self.array_type, self.new_scalar, self.new_array = (self.word() for _ in range(3))
+        self.most = self.word()
         outputs = dict(result for result in self.interface.results if result is not None)
         values: dict[int, Any] = {}
         for i, type_ in enumerate(self.descriptor.argtypes):
@@ -300,6 +301,7 @@ class EntryWriter:
 
     def check(self) -> None:
         """Refuse the call unless shapes, relations and memory are as they must be."""
+        arrays = self.arrays.values()
         places = [
             (dim, got)
             for position, array in sorted(self.arrays.items())
@@ -314,6 +316,10 @@ class EntryWriter:
         for relation in self.interface.relations:
             left, sign, right = re.split("(==|>=)", relation)
             fits.append(self.builder.icmp_signed(sign, self.size(left), self.size(right)))
+        if self.sizes:
+            counts = [functools.reduce(self.builder.mul, a.shape, _INT(1)) for a in arrays]
+            count = functools.reduce(self.builder.add, counts)
+            fits.append(self.builder.icmp_signed("<=", count, self.most))
         fits += [self.are_apart(self.arrays[i], self.arrays[j]) for i, j in self.interface.apart]
         if fits:
             self.require(*fits)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+import re
+from collections.abc import Callable, Mapping, Sequence, Set
+from itertools import takewhile
 from types import MappingProxyType
 
 from symgrad.ir.call import Constraint
@@ -13,13 +15,19 @@ from symgrad.ir.types import DType, TensorType
 from symgrad.lower.element import renamed
 from symgrad.lower.outline import kernel_line, outlined
 from symgrad.lower.scalars import OPTIONS, dtype_code
-from symgrad.lower.source import Allocation, Result, Source, function
+from symgrad.lower.scope import SHORT
+from symgrad.lower.source import INDENT, Allocation, Result, Source, function
+from symgrad.lower.vectormath import VECTOR
+
+_HEAD = re.compile(r"( *)for \w+ in range\((.*)\):")
+_FUNCTION = re.compile(rf"\b(?:near_)?(?:{'|'.join(sorted(VECTOR))})_f(?:32|64)\(")
 
 HEADER = """import numpy as np
 from numba import njit, types
 
 from symgrad.backends.entry import entered
 from symgrad.backends.entry_writer import Interface
+from symgrad.backends.interleave import interleave
 from symgrad.backends.jit import Helper, NoAlias, fill, gemm, gemv, row, wide
 from symgrad.backends.jit import larger as max, smaller as min
 """
@@ -45,7 +53,7 @@ def kernel_module(
     lines = [
         "wide()",
         *source.sizes,
-        *(text for line in source.lines for text in kernel_line(line)),
+        *interleaved([text for line in source.lines for text in kernel_line(line)]),
         *_returned(graph, source, updates),
     ]
     signature = ", ".join(signature_type(type_) for _, type_ in arguments)
@@ -54,6 +62,41 @@ def kernel_module(
     interface = _interface(graph, source, arguments, constraints, set(updates), given)
     decorator = f"@njit([({signature}{comma})], {_kernel_options(source, 'ENTERED')})"
     return "\n\n".join([*_preamble(source), interface, f"{decorator}\n{kernel}"])
+
+
+def interleaved(lines: Sequence[str]) -> list[str]:
+    """Return the lines of a kernel with `interleave` at the end of long loops of functions.
+
+    Long are loops that stand alone, and those over strips. Others may have a few elements only, and
+    what stands under a condition is rarely run.
+    """
+    ends: dict[int, str] = {}
+    rare = False
+    for i, line in enumerate(lines):
+        if not line.startswith(" "):
+            rare = line.startswith("if ")
+        head = _HEAD.match(line)
+        if rare or head is None or not _is_long(*head.groups()):
+            continue
+        indent = head[1] + INDENT
+        body = list(takewhile(_starting(indent), lines[i + 1 :]))
+        inner = any(_HEAD.match(text) for text in body)
+        if not inner and any(_FUNCTION.search(text) for text in body):
+            ends[i + len(body)] = f"{indent}interleave()"
+    out: list[str] = []
+    for i, line in enumerate(lines):
+        out += [line, ends[i]] if i in ends else [line]
+    return out
+
+
+def _starting(indent: str) -> Callable[[str], bool]:
+    return lambda line: line.startswith(indent)
+
+
+def _is_long(indent: str, count: str) -> bool:
+    if count.isdigit():
+        return int(count) >= 2 * SHORT
+    return not indent or count.startswith(f"min({SHORT}, ")
 
 
 def driver_module(graph: Graph, source: Source, updates: Mapping[Node, Node]) -> str:

@@ -28,7 +28,7 @@ from symgrad.ir.call import Constraint
 from symgrad.ir.cost import Cost, size_in_bytes, total_cost
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node
-from symgrad.ir.size import Size, evaluate
+from symgrad.ir.size import Size, evaluate, product
 from symgrad.ir.types import Array
 from symgrad.lower.source import Allocation, Result, Source
 
@@ -69,12 +69,13 @@ class NumbaProgram:
         self.constraints = constraints
         self.updates = dict(updates or {})
         self.kernel: Any = None
-        self.bound: Callable[[Sequence[Array]], Callable[..., Any]] | None = None
+        self.bound: Callable[..., Callable[..., Any]] | None = None
         self.fast: Callable[..., Any] | None = None
         self.whole: Callable[..., Any] = _not_compiled
         self.sizes: dict[str, int] | None = None
         self.blocks: Blocks | None = None
         self.searched = False
+        self.seen = 0
         self.in_steps = len(graph) > LARGEST and any(node.type.shape for node in graph.nodes)
         self.cost: Cost | None = None
         self.waits = False
@@ -154,7 +155,18 @@ class NumbaProgram:
             return self._driven(dict(sizes), fixed, given)
         if self.bound is None:
             self.bound = self._entry(len(fixed), given)
-        return self.bound(fixed)
+        return self.bound(fixed, self._most([a.size for a in fixed], sizes))
+
+    def _most(self, fixed: Sequence[int], sizes: Mapping[str, int]) -> int | None:
+        """Return for how many elements a call need not ask whether blocks pay; None for any.
+
+        Twice of what there was: a program that is tried with a few numbers may get many later.
+        """
+        if self.searched or self.given is not None:
+            return None
+        counts: list[Any] = [evaluate(product(n.type.shape), sizes) for n in self.graph.inputs]
+        self.seen = max(self.seen, sum(counts) + sum(fixed))
+        return 2 * self.seen
 
     def _are_own(self, given: Set[str]) -> bool:
         """Return whether all results that would be given are arrays of their own."""
@@ -162,9 +174,7 @@ class NumbaProgram:
         own = {r.array for r in self.returned if shapes.get(r.array) == r.shape}
         return len(given) == (self.given or 0) and given <= own
 
-    def _entry(
-        self, fixed: int, given: Set[str]
-    ) -> Callable[[Sequence[Array]], Callable[..., Any]]:
+    def _entry(self, fixed: int, given: Set[str]) -> Callable[..., Callable[..., Any]]:
         """Return what makes a function of the kernel and of arrays for its fixed arguments."""
         from symgrad.backends.entry import Keeper, entry
 

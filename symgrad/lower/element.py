@@ -24,7 +24,9 @@ from symgrad.lower.access import (
     within,
 )
 from symgrad.lower.scalars import (
+    BOUNDED,
     NEAR,
+    NEVER_EXTREME,
     called_helpers,
     dtype_code,
     function_name,
@@ -222,35 +224,48 @@ class Elements:
                 operands = [self.read(scope, x, at) for x, at in _read_at(node, position)]
                 expression = scalar_code(node, [text for text, _ in operands])
                 depth = max((d for _, d in operands), default=0)
-                if scope.near and depth and node.op.name in NEAR:
-                    expression = self._near(scope, node, operands[0])
+                if node.op.name in NEAR:
+                    expression = self._near(scope, node, operands[0]) or expression
                 for helper in called_helpers(expression):
                     self.use(helper)
         name = self.names.temporary(mergeable=True)
         statement = scope.assign(depth, name, expression, node.type.dtype)
         if _may_share_divisor(node):
-            (numerator, _), divisor = operands
-            scope.quotients.setdefault(divisor, []).append((statement, numerator))
+            (numerator, _), (divisor, where) = operands
+            key = divisor, where, node.inputs[1].op.name
+            scope.quotients.setdefault(key, []).append((statement, numerator))
         return name, depth
 
     def share_divisors(self, scope: Scope) -> None:
         """Let quotients by one value of an elementary function share its reciprocal."""
-        for (divisor, depth), quotients in scope.quotients.items():
-            if not scope.near or not depth or len(quotients) == 1:
+        for (divisor, depth, function), quotients in scope.quotients.items():
+            dtype = quotients[0][0].dtype
+            if not depth or len(quotients) == 1 or dtype is None:
                 continue
-            function = self.use(near_name("quotient", FLOAT64))
+            if function in NEVER_EXTREME:
+                name = function_name("shared_quotient", dtype)
+            elif scope.near and dtype == FLOAT64:
+                name = near_name("quotient", dtype)
+                test = self.use(function_name("extreme", dtype))
+                self._far_where(scope, depth, f"{test}({divisor})")
+            else:
+                continue
             for statement, numerator in quotients:
-                statement.text = f"{function}({numerator}, {divisor})"
-            test = self.use(function_name("extreme", FLOAT64))
-            self._far_where(scope, depth, f"{test}({divisor})")
+                statement.text = f"{self.use(name)}({numerator}, {divisor})"
 
     def _near(self, scope: Scope, node: Node, operand: tuple[str, int]) -> str:
-        """Compute a function for arguments that are not large, and note where one is."""
+        """Compute a function for arguments that are not large, and note where one is.
+
+        Returns nothing where that cannot be noted.
+        """
         text, depth = operand
         dtype = node.type.dtype
-        name = near_name(node.op.name, dtype)
-        self._far_where(scope, depth, f"np.abs({text}) >= {literal(vectormath.NEAR, dtype)}")
-        return f"{name}({text})"
+        if node.inputs[0].op.name not in BOUNDED:
+            if not (scope.near and depth):
+                return ""
+            large = f"np.abs({text}) >= {literal(vectormath.NEAR, dtype)}"
+            self._far_where(scope, depth, large)
+        return f"{near_name(node.op.name, dtype)}({text})"
 
     def _far_where(self, scope: Scope, depth: int, test: str) -> None:
         """Note that a nest is to be run again, with full forms, if a test is true anywhere."""
@@ -297,7 +312,7 @@ def _may_share_divisor(node: Node) -> bool:
     An elementary function's value is off by an ulp or so itself. But what one function has for two
     arguments is off alike: log(8)/log(2) is 3.
     """
-    if node.op.name != "divide" or node.type.dtype != FLOAT64:
+    if node.op.name != "divide" or node.type.dtype.kind != "f":
         return False
     numerator, divisor = (x.op.name for x in node.inputs)
     return divisor in vectormath.VECTOR and numerator != divisor

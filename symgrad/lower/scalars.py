@@ -120,6 +120,15 @@ def prod_others(rows, out):
 
 NEAR = frozenset({"sin", "cos", "tan"})
 """Functions with a quick form for arguments that are not large."""
+BOUNDED = frozenset(
+    {
+        *("log", "log2", "log10", "log1p", "sin", "cos", "tanh", "sigmoid", "erf", "erfc"),
+        *("arcsin", "arccos", "arctan", "arctan2", "arcsinh", "arccosh", "arctanh"),
+    }
+)
+"""Functions whose values are never large: such an argument needs no test."""
+NEVER_EXTREME = frozenset({"log", "log2", "log10", "cos"})
+"""Functions whose values have a reciprocal that is right to the last bit, or 0, or infinite."""
 
 OPTIONS = 'OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}}\n'
 """What functions are compiled with: fused multiply-add is allowed, other changes are not."""

@@ -45,7 +45,7 @@ class Scope:
         parts: Short float32 sums in the innermost loop, each with the float64 that they go into.
         near: Whether quick functions may be used, which do not take all arguments.
         far: The variable that tells whether one met an argument that it does not take.
-        quotients: For each divisor that an elementary function gives, and its depth, the
+        quotients: For each divisor that an elementary function gives, its depth and function, the
             statements that divide by it, each with its numerator.
         around: For statements under an ``if``, the scope that this stands in.
     """
@@ -57,7 +57,7 @@ class Scope:
     parts: dict[str, str] = field(default_factory=dict)
     near: bool = False
     far: str | None = None
-    quotients: dict[tuple[str, int], list[tuple[Statement, str]]] = field(default_factory=dict)
+    quotients: dict[tuple[str, int, str], list[tuple[Statement, str]]] = field(default_factory=dict)
     around: Scope | None = None
 
     def inside(self) -> Scope:

@@ -10,7 +10,7 @@ from symgrad.ir.size import Dim, Shape
 from symgrad.ir.types import Array, DType
 
 INDENT = "    "
-INTRINSICS = frozenset({"fill", "gemv", "row", "wide"})
+INTRINSICS = frozenset({"fill", "gemv", "interleave", "row", "wide"})
 """Functions that kernels call beside the helpers whose source they have in them."""
 
 

@@ -352,6 +352,27 @@ class TestCalls:
             assert results[2] == results[3] == given.sum()
         assert program(f).blocks is not None
 
+    def test_much_after_little(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whether blocks pay is asked again once there is twice as much as there was."""
+        monkeypatch.setattr(numba, "LARGE", 1 << 16)
+        x = sg.vector("x", "n")
+        f = sg.compile(x, [np.sin(x), np.sum(x * x)])
+        asked: list[int] = []
+        run = program(f).run
+
+        def counted(arrays: Any, sizes: Any) -> Any:
+            asked.append(sizes["n"])
+            return run(arrays, sizes)
+
+        monkeypatch.setattr(f.program, "run", counted)
+        for n in (5, 5, 7, 10, 11, 5, 22, 23, 1, 46, 20_000, 20_000, 30_000, 5):
+            given = np.linspace(0, 1, n)
+            for found, expected in zip(f(given), (np.sin(given), given @ given), strict=True):
+                assert_close(found, expected, 1e-12)
+            assert (program(f).blocks is None) == (20_000 not in asked)
+
+        assert asked == [5, 11, 23, 20_000]
+
     def test_arguments_of_any_layout(self) -> None:
         f, reference = compiled(least_squares)
         X, Y, W = values(f, 300)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import symgrad as sg
 from symgrad.backends.lowered import lowered
 from symgrad.ir.graph import Graph
-from symgrad.ir.types import FLOAT64, DType
+from symgrad.ir.types import FLOAT64, Array, DType
 from symgrad.lower.statement import Statement
 from symgrad.lower.strips import can_be_cut, cut
 from symgrad.lower.vectormath import float64
@@ -185,6 +185,9 @@ def test_any_chain(functions: list[str], kept: list[bool], n: int) -> None:
         np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-12)
 
 
+NOT_FINITE = [np.inf, -np.inf, np.nan]
+
+
 class TestSharedDivisors:
     @staticmethod
     def quotients(divisor: Callable[[Any], Any]) -> tuple[list[Tensor], list[Any]]:
@@ -268,6 +271,46 @@ class TestSharedDivisors:
                     np.testing.assert_array_equal(found[x == number], exact[x == number])
                     numbers = ~np.isnan(exact)
                     assert np.array_equal(np.signbit(found)[numbers], np.signbit(exact)[numbers])
+
+    @pytest.mark.parametrize("divisor", [np.log, np.log2, np.log10, np.cos])
+    @pytest.mark.parametrize("dtype", [np.float64, np.float32])
+    def test_divisors_that_are_never_extreme(
+        self, divisor: Callable[[Any], Any], dtype: type
+    ) -> None:
+        """They are zero or infinite at most, where a product by the reciprocal is right as well."""
+        kind = np.dtype(dtype).name
+        x, a, b = inputs = [sg.vector(name, "n", kind) for name in "xab"]
+        outputs = [a / divisor(x), b / divisor(x), divisor(x)]
+        assert "shared_quotient" in code(inputs, outputs)
+        assert "extreme" not in code(inputs, outputs)
+        info = np.finfo(dtype)
+        ends = [0, info.smallest_subnormal, info.tiny, 1 - info.epsneg, 1, 1 + info.eps, info.max]
+        half: Any = np.float64(np.pi / 2).astype(dtype)
+        points = [*ends, *NOT_FINITE, -1, half, np.nextafter(half, dtype(2)), 2, 3, 8]
+        numerators = [
+            0.0,
+            -0.0,
+            1,
+            -2.5,
+            info.smallest_subnormal,
+            info.max,
+            np.inf,
+            -np.inf,
+            np.nan,
+        ]
+        given_x: Array = np.repeat(np.array(points, dtype), len(numerators))
+        given_a: Array = np.resize(np.array(numerators, dtype), len(given_x))
+        first, second, d = sg.compile(inputs, outputs)(given_x, given_a, -given_a)
+        with np.errstate(all="ignore"):
+            exact = given_a.astype(np.longdouble) / d
+            rounded = exact.astype(dtype)
+            for found, sign in ((first, 1), (second, -1)):
+                wanted = sign * rounded
+                finite = np.isfinite(found) & np.isfinite(wanted)
+                np.testing.assert_array_equal(found[~finite], wanted[~finite])
+                error = np.abs(found - sign * exact)[finite] / np.spacing(np.abs(found[finite]))
+                assert np.max(error) <= 1.5
+                assert np.array_equal(np.signbit(found[finite]), np.signbit(wanted[finite]))
 
 
 def test_sums_of_neighbours() -> None:

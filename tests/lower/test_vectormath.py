@@ -179,6 +179,20 @@ def test_special_values(name: str, dtype: type) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_of_what_is_not_a_number_of_any_kind(name: str, dtype: type) -> None:
+    """Other programs mark missing values by the bits of NaN that have no meaning here."""
+    width = np.dtype(dtype).itemsize * 8
+    quiet = int(np.array(np.nan, dtype).view(f"u{width // 8}"))
+    payloads = [0, 1, 1954, 0x123, (1 << 20) - 1]
+    bits = [quiet | payload | sign << (width - 1) for payload in payloads for sign in (0, 1)]
+    x: Array = np.array(bits, f"u{width // 8}").view(dtype)
+    quick = [f"near_{name}"] if name in ("sin", "cos", "tan") else []
+    for called in (name, *quick):
+        assert np.all(np.isnan(run(called, *[x] * (2 if name == "power" else 1))))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["sin", "cos", "tan"])
 def test_quick_forms_are_as_good_where_they_serve(name: str, dtype: type) -> None:
     [x] = samples(name, dtype, 3000)

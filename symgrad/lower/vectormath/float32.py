@@ -78,9 +78,9 @@ def split_f32(x):
     """Return m and k with x = m·2ᵏ and √½ <= m < √2, for a finite x > 0."""
     tiny = x < np.float32(1.1754944e-38)
     bits = np.float32(x * np.float32(33554432.0) if tiny else x).view(np.int32)
-    k = (bits - 0x3F3504F3) >> 23
+    k = np.int32(bits - 0x3F3504F3) >> 23
     m = np.int32(bits - (k << 23)).view(np.float32)
-    return m, np.float32(np.int32(k)) - np.float32(25.0 if tiny else 0.0)
+    return m, np.float32(np.int32(k - 25 if tiny else k))
 
 
 def log1p_near_f32(f):
@@ -245,10 +245,15 @@ def cosine_f32(r):
     return (np.float32(1.0) - np.float32(0.5) * z) + z * z * (p * z + np.float32(0.041666646))
 
 
+def turned_f32(y, bits):
+    """Return y, or -y where the first bit is set."""
+    return np.int32(np.float32(y).view(np.int32) ^ (bits & -0x80000000)).view(np.float32)
+
+
 def sin_turned_f32(x, k, r):
     """Return the sine of x from its place in a quarter turn."""
     y = cosine_f32(r) if k & 1 else sine_f32(r)
-    return np.copysign(np.float32(1.0), x) * (-y if k & 2 else y)
+    return turned_f32(y, (k << 30) ^ np.float32(x).view(np.int32))
 
 
 def sin_f32(x):
@@ -261,20 +266,20 @@ def near_sin_f32(x):
     return sin_turned_f32(x, *near_quarter_f32(abs(x)))
 
 
-def cos_turned_f32(x, k, r):
-    """Return the cosine of x from its place in a quarter turn."""
+def cos_turned_f32(k, r):
+    """Return a cosine from its place in a quarter turn."""
     y = sine_f32(r) if k & 1 else cosine_f32(r)
-    return -y if (k + 1) & 2 else y
+    return turned_f32(y, (k + 1) << 30)
 
 
 def cos_f32(x):
     """Return the cosine."""
-    return cos_turned_f32(x, *quarter_f32(abs(x)))
+    return cos_turned_f32(*quarter_f32(abs(x)))
 
 
 def near_cos_f32(x):
     """Return the cosine for |x| < 4096."""
-    return cos_turned_f32(x, *near_quarter_f32(abs(x)))
+    return cos_turned_f32(*near_quarter_f32(abs(x)))
 
 
 def tan_f32(x):
@@ -291,3 +296,8 @@ def power_f32(x, y):
     """Return xʸ."""
     x, y = np.float64(x), min(max(np.float64(y), -1e40), 1e40)
     return np.float32(power_edges_f64(x, y, exp2_f64(y * log2_f64(abs(x)))))
+
+
+def shared_quotient_f32(x, y):
+    """Return x/y within 1.5 ulp unless 1/y is subnormal or too large; 1/y is computed once."""
+    return x * (np.float32(1.0) / y)

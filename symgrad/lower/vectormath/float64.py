@@ -68,7 +68,7 @@ def split_f64(x):
     bits = np.float64(x * 18014398509481984.0 if tiny else x).view(np.int64)
     k = (bits - 0x3FE6A09E667F3BCD) >> 52
     m = np.int64(bits - (k << 52)).view(np.float64)
-    return m, np.float64(np.int32(k)) - (54.0 if tiny else 0.0)
+    return m, np.float64(np.int32(k - 54 if tiny else k))
 
 
 def log1p_near_f64(f):
@@ -274,29 +274,39 @@ def quarter_f64(x):
     return fk if far else k, fr + (x - x) if far else r, fc if far else c
 
 
-def sine_f64(r, c):
-    """Return sin(r + c) for |r| <= π/4 as a sum of two numbers (fdlibm, k_sin.c)."""
-    z = r * r
+def sine_terms_f64(z):
+    """Return p with sin(r) = r + r³(p r² - 1/6), z = r², |r| <= π/4 (fdlibm, k_sin.c)."""
     p = (1.58969099521155e-10 * z - 2.5050760253406863e-08) * z + 2.7557313707070068e-06
-    p = (p * z - 0.0001984126982985795) * z + 0.00833333333332249
-    return r, c - z * (0.5 * c - z * r * p) - z * r * 0.16666666666666632
+    return (p * z - 0.0001984126982985795) * z + 0.00833333333332249
 
 
-def cosine_f64(r, c):
-    """Return cos(r + c) for |r| <= π/4 as a sum of two numbers (fdlibm, k_cos.c)."""
-    z = r * r
+def cosine_terms_f64(z):
+    """Return p with cos(r) = 1 - r²/2 + p r⁴, z = r², |r| <= π/4 (fdlibm, k_cos.c)."""
     p = (-1.1359647557788195e-11 * z + 2.087572321298175e-09) * z - 2.7557314351390663e-07
-    p = ((p * z + 2.480158728947673e-05) * z - 0.001388888888887411) * z + 0.0416666666666666
-    w = 1.0 - 0.5 * z
-    return w, ((1.0 - w) - 0.5 * z) + (z * z * p - r * c)
+    return ((p * z + 2.480158728947673e-05) * z - 0.001388888888887411) * z + 0.0416666666666666
+
+
+def sine_f64(r):
+    """Return sin(r) for |r| <= π/4."""
+    z = r * r
+    return r + r * z * (sine_terms_f64(z) * z - 0.16666666666666632)
+
+
+def cosine_f64(r):
+    """Return cos(r) for |r| <= π/4."""
+    z = r * r
+    return (1.0 - 0.5 * z) + z * z * cosine_terms_f64(z)
+
+
+def turned_f64(y, bits):
+    """Return y, or -y where the first bit is set."""
+    return np.int64(np.float64(y).view(np.int64) ^ (bits & -0x8000000000000000)).view(np.float64)
 
 
 def sin_turned_f64(x, k, r, c):
-    """Return the sine of x from its place in a quarter turn."""
-    s, t = sine_f64(r, c)
-    u, v = cosine_f64(r, c)
-    y = u + v if k & 1 else s + t
-    return np.copysign(1.0, x) * (-y if k & 2 else y)
+    """Return the sine of x from its place in a quarter turn; c is half an ulp at most."""
+    y = cosine_f64(r) if k & 1 else sine_f64(r)
+    return turned_f64(y, (k << 62) ^ np.float64(x).view(np.int64))
 
 
 def sin_f64(x):
@@ -309,28 +319,28 @@ def near_sin_f64(x):
     return sin_turned_f64(x, *near_quarter_f64(abs(x)))
 
 
-def cos_turned_f64(x, k, r, c):
-    """Return the cosine of x from its place in a quarter turn."""
-    s, t = sine_f64(r, c)
-    u, v = cosine_f64(r, c)
-    y = s + t if k & 1 else u + v
-    return -y if (k + 1) & 2 else y
+def cos_turned_f64(k, r, c):
+    """Return a cosine from its place in a quarter turn; c is half an ulp at most."""
+    y = sine_f64(r) if k & 1 else cosine_f64(r)
+    return turned_f64(y, (k + 1) << 62)
 
 
 def cos_f64(x):
     """Return the cosine."""
-    return cos_turned_f64(x, *quarter_f64(abs(x)))
+    return cos_turned_f64(*quarter_f64(abs(x)))
 
 
 def near_cos_f64(x):
     """Return the cosine for |x| < 4096."""
-    return cos_turned_f64(x, *near_quarter_f64(abs(x)))
+    return cos_turned_f64(*near_quarter_f64(abs(x)))
 
 
 def tan_turned_f64(x, k, r, c):
     """Return the tangent as a quotient, and what rounding took from its two terms."""
-    s, t = sine_f64(r, c)
-    u, v = cosine_f64(r, c)
+    z = r * r
+    s, t = r, c - z * (0.5 * c - z * r * sine_terms_f64(z)) - z * r * 0.16666666666666632
+    w = 1.0 - 0.5 * z
+    u, v = w, ((1.0 - w) - 0.5 * z) + (z * z * cosine_terms_f64(z) - r * c)
     n, d = s + t, u + v
     t, v = (s - n) + t, (u - d) + v
     s, t, u, v = (-d, -v, n, t) if k & 1 else (n, t, d, v)
@@ -401,9 +411,14 @@ def extreme_f64(x):
     return (abs(x) < 4.450147717014403e-308) | (abs(x) > 2.247116418577895e307)
 
 
-def near_quotient_f64(x, y):
-    """Return x/y within 1.5 ulp, y not extreme: quotients by one number share its reciprocal."""
+def shared_quotient_f64(x, y):
+    """Return x/y within 1.5 ulp unless 1/y is subnormal or too large; 1/y is computed once."""
     return x * (np.float64(1.0) / y)
+
+
+def near_quotient_f64(x, y):
+    """Return x/y within 1.5 ulp, y not extreme."""
+    return shared_quotient_f64(x, y)
 
 
 def quotient_f64(x, y):

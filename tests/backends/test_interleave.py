@@ -1,0 +1,82 @@
+"""Loops that compute several vectors at a time."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import uuid
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import symgrad as sg
+from symgrad.backends import cache, interleave, kernel
+from symgrad.backends.numba import NumbaProgram
+from symgrad.ir.graph import Graph
+
+MARK = "interleave()"
+
+
+def marked(*lines: str) -> list[str]:
+    """Return the lines after which there is a mark, with its indentation."""
+    out = kernel.interleaved(lines)
+    assert [line for line in out if not line.endswith(MARK)] == list(lines)
+    pairs = [pair for pair in itertools.pairwise(out) if pair[1].endswith(MARK)]
+    return [f"{before} | {mark.removesuffix(MARK)}" for before, mark in pairs]
+
+
+def test_loops_that_stand_alone() -> None:
+    body = "    y[i] = exp_f64(x[i])"
+    assert marked("for i in range(n):", body) == [f"{body} |     "]
+    assert marked("for i in range(n):", body, "total = 1.0", body.strip()) == [f"{body} |     "]
+    assert marked("for i in range(784):", body)
+    assert not marked("for i in range(5):", body)
+    assert not marked("for i in range(n):", "    y[i] = sqrt(x[i]) + plus(x[i], extreme_f64(x[i]))")
+
+
+def test_loops_inside_loops() -> None:
+    """They may be over a few elements, unless they are over strips, or it is known of how many."""
+    inner = "        y[i, j] = near_sin_f32(x[i, j])"
+    assert not marked("for i in range(m):", "    for j in range(n):", inner)
+    assert not marked("for i in range(m):", "    for j in range(32):", inner)
+    assert marked("for i in range(m):", "    for j in range(512):", inner)
+    strip = "    for step in range(min(256, n - 256 * block)):"
+    assert marked("for block in range((n + 255) // 256):", strip, inner, "    a += b") == [
+        f"{inner} |         "
+    ]
+
+
+def test_loops_that_rarely_run() -> None:
+    strip = "        for step in range(min(256, n - 256 * block)):"
+    body = "            y[i] = sin_f64(x[i])"
+    again = ["if far:", "    for block in range((n + 255) // 256):", strip, body]
+    assert not marked(*again)
+    last = "    z[i] = exp_f64(x[i])"
+    assert marked(*again, "for i in range(n):", last) == [f"{last} |     "]
+
+
+def products(dtype: str) -> int:
+    """Return how many multiplications of vectors LLVM writes for tanh, compiled now."""
+    found: list[str] = []
+
+    def load(text: str) -> Any:
+        # Machine code from the disk says nothing of what it was made from.
+        module = cache.load(f"{text}\n# {uuid.uuid4()}\n")
+        found.extend(module.kernel.inspect_llvm().values())
+        return module
+
+    x = sg.vector("x", "n", dtype)
+    program = NumbaProgram(sg.optimize(Graph([x], [sg.tanh(x)])))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("symgrad.backends.numba.cache", SimpleNamespace(load=load))
+        program.compile()
+    return len(re.findall(r"fmul contract <(?!2|4 )\d+ x", found[0]))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_vectors_are_computed_together(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interleave, "_has_room", lambda: False)
+    one = products(dtype)
+    monkeypatch.setattr(interleave, "_has_room", lambda: True)
+    assert products(dtype) >= 3 * one
