@@ -29,23 +29,8 @@ from numba.np.numpy_support import as_dtype
 from symgrad.backends import layout
 from symgrad.backends.entry_writer import EntryWriter, Interface, name_of, numbers_in
 from symgrad.backends.interleave import InterleavingLower
-from symgrad.backends.jit import NoAlias, shortened
+from symgrad.backends.jit import NoAlias
 from symgrad.ir.types import FLOAT64, Array
-
-
-def entered(interface: Interface) -> Any:
-    """Return Numba's compiler for a kernel that `entry` calls."""
-    return type("Entered", (_Entered,), {"interface": interface})
-
-
-class _Entered(NoAlias):
-    """Numba's compiler, but for the wrapper: another function takes its place."""
-
-    interface: Interface
-
-    def define_pipelines(self) -> Any:
-        """Return Numba's own pipelines, shortened, and with another last step."""
-        return shortened(super().define_pipelines(), _Lowering)
 
 
 class _Lower(InterleavingLower):
@@ -75,6 +60,18 @@ class _Lowering(NativeLowering):
     def lowering_class(self) -> Any:
         """What lowers a function."""
         return functools.partial(_Lower, self.interface)
+
+
+class _Entered(NoAlias):
+    """Numba's compiler, but for the wrapper: another function takes its place."""
+
+    interface: Interface
+    lowering = _Lowering
+
+
+def entered(interface: Interface) -> Any:
+    """Return Numba's compiler for a kernel that `entry` calls."""
+    return type("Entered", (_Entered,), {"interface": interface})
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,9 @@ from typing import Any
 
 from llvmlite import binding, ir
 from numba import types
+from numba.core.compiler_machinery import register_pass
 from numba.core.lowering import Lower
+from numba.core.typed_passes import NativeLowering
 from numba.extending import intrinsic
 
 _VECTORS = 4
@@ -52,6 +54,18 @@ class InterleavingLower(Lower):
         super().post_lower()
         for block in vars(self.function).get("latches", ()):
             block.terminator.set_metadata("llvm.loop", _several(self.module))
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class InterleavingLowering(NativeLowering):
+    """The same as one of Numba's passes."""
+
+    _name = "interleaving_lowering"
+
+    @property
+    def lowering_class(self) -> Any:
+        """What lowers a function."""
+        return InterleavingLower
 
 
 def _several(module: Any) -> Any:

@@ -24,6 +24,7 @@ from numba.np import linalg
 
 from symgrad.backends.ahead import is_ahead
 from symgrad.backends.blas import addresses
+from symgrad.backends.interleave import InterleavingLowering
 
 _INT = ir.IntType(64)
 _CHAR = ir.IntType(8)
@@ -80,10 +81,12 @@ class NoAlias(Compiler):
     many to be vectorised at all.
     """
 
+    lowering: Any = InterleavingLowering
+
     def define_pipelines(self) -> Any:
-        """Return Numba's own pipelines, shortened."""
+        """Return Numba's own pipelines, shortened, and with another step to LLVM."""
         self.state.flags.noalias = True
-        return shortened(super().define_pipelines())
+        return shortened(super().define_pipelines(), self.lowering)
 
 
 class _Linked(JITCodeLibrary):
@@ -149,7 +152,7 @@ _FOR_OTHERS = {
 Without them and `_Linked`, a seventh less is done."""
 
 
-def shortened(pipelines: Any, lowering: Any = NativeLowering) -> Any:
+def shortened(pipelines: Any, lowering: Any) -> Any:
     """Return Numba's pipelines without what kernels have no use for.
 
     Args:

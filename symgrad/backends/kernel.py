@@ -115,9 +115,10 @@ def driver_module(graph: Graph, source: Source, updates: Mapping[Node, Node]) ->
 
 
 def _wide(text: str) -> str:
-    """Return a function that may use the widest vectors."""
-    head, body = text.split("\n", 1)
-    return f"{head}\n    wide()\n{body}"
+    """Return a function that may use the widest vectors, and several at a time."""
+    head, *body = text.splitlines()
+    lines = interleaved([line.removeprefix(INDENT) for line in body])
+    return "\n".join([head, *(f"{INDENT}{line}" for line in ("wide()", *lines))]) + "\n"
 
 
 def _kernel_options(source: Source, compiler: str) -> str:

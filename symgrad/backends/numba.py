@@ -28,7 +28,7 @@ from symgrad.ir.call import Constraint
 from symgrad.ir.cost import Cost, size_in_bytes, total_cost
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node
-from symgrad.ir.size import Size, evaluate, product
+from symgrad.ir.size import Dim, Size, evaluate, product
 from symgrad.ir.types import Array
 from symgrad.lower.source import Allocation, Result, Source
 
@@ -41,6 +41,9 @@ LARGEST_SCALAR = 15_000
 
 SOON = 2 * 10**9, 1 << 29
 """Up to so many operations, and bytes moved, NumPy answers a first call: a fraction of a second."""
+
+_LATEST = 32
+"""Programs are kept for so many different sizes, each with temporaries of its own."""
 
 
 class NumbaProgram:
@@ -76,6 +79,8 @@ class NumbaProgram:
         self.blocks: Blocks | None = None
         self.searched = False
         self.seen = 0
+        self.held = 0
+        self.latest: dict[tuple[tuple[str, int], ...], Callable[..., Any]] = {}
         self.in_steps = len(graph) > LARGEST and any(node.type.shape for node in graph.nodes)
         self.cost: Cost | None = None
         self.waits = False
@@ -147,6 +152,7 @@ class NumbaProgram:
         """
         shapes: list[Any] = [evaluate(a.shape, sizes) for a in self.temporaries]
         arrays = [aligned(s, a.dtype) for s, a in zip(shapes, self.temporaries, strict=True)]
+        self.held = sum(array.nbytes for array in arrays)
         fixed = [*self.constants, *arrays]
         given = {result.array for result in self.returned[: self.given or 0]}
         if not self._are_own(given):
@@ -157,6 +163,19 @@ class NumbaProgram:
             self.bound = self._entry(len(fixed), given)
         return self.bound(fixed, self._most([a.size for a in fixed], sizes))
 
+    def _made_before(self, sizes: Mapping[str, int]) -> Callable[..., Any]:
+        """Return the program for these sizes, which may be those of a call not long ago."""
+        key = tuple(sorted(sizes.items()))
+        found = self.latest.pop(key, None)
+        if found is None:
+            found = self.made(sizes)
+            if self.held > LARGE_RESULT:
+                self.latest.clear()
+            while len(self.latest) >= _LATEST:
+                del self.latest[next(iter(self.latest))]
+        self.latest[key] = found
+        return found
+
     def _most(self, fixed: Sequence[int], sizes: Mapping[str, int]) -> int | None:
         """Return for how many elements a call need not ask whether blocks pay; None for any.
 
@@ -164,9 +183,19 @@ class NumbaProgram:
         """
         if self.searched or self.given is not None:
             return None
-        counts: list[Any] = [evaluate(product(n.type.shape), sizes) for n in self.graph.inputs]
-        self.seen = max(self.seen, sum(counts) + sum(fixed))
+        count: Any = evaluate(self.elements, sizes)
+        self.seen = max(self.seen, count + sum(fixed))
         return 2 * self.seen
+
+    @functools.cached_property
+    def elements(self) -> Dim:
+        """How many elements the inputs have."""
+        return sum((product(node.type.shape) for node in self.graph.inputs), 0)
+
+    @functools.cached_property
+    def moved(self) -> Dim:
+        """How many bytes the inputs and outputs take."""
+        return sum((size_in_bytes(n) for n in (*self.graph.inputs, *self.graph.outputs)), 0)
 
     def _are_own(self, given: Set[str]) -> bool:
         """Return whether all results that would be given are arrays of their own."""
@@ -247,7 +276,7 @@ class NumbaProgram:
         with self.lock:
             try:
                 if self.sizes != sizes:
-                    self.whole = self.made(sizes)
+                    self.whole = self._made_before(sizes)
                     self.sizes = dict(sizes)
                 if self.is_atomic and not self.in_steps and self.blocks is None:
                     self.fast = self.whole
@@ -263,8 +292,7 @@ class NumbaProgram:
 
     def _is_large(self, sizes: Mapping[str, int]) -> bool:
         """Return whether blocks may pay: there is much to read and write, or to compute."""
-        sized = (size_in_bytes(node) for node in (*self.graph.inputs, *self.graph.outputs))
-        moved: Any = sum(evaluate(size, sizes) for size in sized)
+        moved: Any = evaluate(self.moved, sizes)
         if moved > LARGE:
             return True
         return self._cost(sizes)[0] > MUCH

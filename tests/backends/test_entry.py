@@ -321,3 +321,39 @@ def test_what_a_step_writes_must_be_writeable() -> None:
     with pytest.raises(TypeError):
         train.program.fast(1.0, 1.0, held)
     assert held.tolist() == [1.0, 1.0]
+
+
+def test_sizes_that_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Temporaries are made once for each of the latest sizes, if they are small."""
+    x, w = sg.matrix("x", ("n", 3)), sg.matrix("w", (3, 3))
+    f = sg.compile([x, w], sg.sum(sg.tanh(x @ w) @ w, axis=0))
+    program: Any = f.program
+    made: list[int] = []
+    make = program.made
+
+    def counted(sizes: dict[str, int]) -> Any:
+        made.append(sizes["n"])
+        return make(sizes)
+
+    monkeypatch.setattr(program, "made", counted)
+    given_w = np.arange(9.0).reshape(3, 3) / 10
+
+    def call(n: int) -> None:
+        given = np.linspace(0, 1, 3 * n).reshape(n, 3)
+        expected = (np.tanh(given @ given_w) @ given_w).sum(0)
+        np.testing.assert_allclose(f(given, given_w), expected, rtol=1e-12, atol=1e-14)
+
+    for n in (4, 5, 4, 6, 5, 4):
+        call(n)
+    assert made == [4, 5, 6]
+    for n in range(10, 42):
+        call(n)
+    call(41)
+    call(4)
+    assert made == [4, 5, 6, *range(10, 42), 4]
+    assert len(program.latest) == 32
+    made.clear()
+    call(50_000)
+    assert len(program.latest) == 1
+    call(4)
+    assert made == [50_000, 4]

@@ -12,6 +12,7 @@ import pytest
 
 import symgrad as sg
 from symgrad.backends import cache, interleave, kernel
+from symgrad.backends.lowered import lowered
 from symgrad.backends.numba import NumbaProgram
 from symgrad.ir.graph import Graph
 
@@ -80,3 +81,15 @@ def test_vectors_are_computed_together(dtype: str, monkeypatch: pytest.MonkeyPat
     one = products(dtype)
     monkeypatch.setattr(interleave, "_has_room", lambda: True)
     assert products(dtype) >= 3 * one
+
+
+def test_steps_of_large_programs() -> None:
+    """Each step is a function, in which loops stand as they do in one kernel."""
+    x = sg.vector("x", "n")
+    graph = sg.optimize(Graph([x], [sg.tanh(x)]))
+    text = kernel.driver_module(graph, lowered(graph), {})
+    [step] = re.findall(r"def step_1.*?(?=\n\n|\ndef )", text, re.S)
+    lines = step.splitlines()
+    assert lines[1] == "    wide()"
+    assert lines[-1] == "        interleave()"
+    assert lines[-2].startswith("        ")
