@@ -43,7 +43,7 @@ SOON = 2 * 10**9, 1 << 29
 """Up to so many operations, and bytes moved, NumPy answers a first call: a fraction of a second."""
 
 _LATEST = 32
-"""Programs are kept for so many different sizes, each with temporaries of its own."""
+"""Programs are kept for so many of the latest sizes, with small temporaries of their own."""
 
 
 class NumbaProgram:
@@ -170,7 +170,7 @@ class NumbaProgram:
         if found is None:
             found = self.made(sizes)
             if self.held > LARGE_RESULT:
-                self.latest.clear()
+                return found
             while len(self.latest) >= _LATEST:
                 del self.latest[next(iter(self.latest))]
         self.latest[key] = found

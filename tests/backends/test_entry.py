@@ -353,7 +353,7 @@ def test_sizes_that_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made == [4, 5, 6, *range(10, 42), 4]
     assert len(program.latest) == 32
     made.clear()
-    call(50_000)
-    assert len(program.latest) == 1
-    call(4)
-    assert made == [50_000, 4]
+    for n in (50_000, 4, 50_000):
+        call(n)
+    assert made == [50_000, 50_000]
+    assert (("n", 50_000),) not in program.latest
