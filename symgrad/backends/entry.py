@@ -90,12 +90,10 @@ def entry(
 ) -> Callable[..., Callable[..., Any]]:
     """Return what makes, from arrays for fixed arguments, the function that calls a kernel.
 
-    It may also be told how many elements all arrays may have together that are not results.
-
     That function takes arrays and numbers for the kernel's other arguments in order, but for those
     in ``keepers``, and returns what `Interface.results` says. Anything else than arrays in one
     piece and numbers of the kernel's dtypes raises TypeError, and so do shapes that do not fit
-    together.
+    together, and more elements in all of these arrays than is said, if that is said, too.
 
     Args:
         kernel: A function compiled by what `entered` returns, for one signature.

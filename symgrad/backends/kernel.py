@@ -14,13 +14,11 @@ from symgrad.ir.size import Shape, names_in
 from symgrad.ir.types import DType, TensorType
 from symgrad.lower.element import renamed
 from symgrad.lower.outline import kernel_line, outlined
-from symgrad.lower.scalars import OPTIONS, dtype_code
+from symgrad.lower.scalars import FUNCTION_CALL, OPTIONS, dtype_code
 from symgrad.lower.scope import SHORT
 from symgrad.lower.source import INDENT, Allocation, Result, Source, function
-from symgrad.lower.vectormath import VECTOR
 
 _HEAD = re.compile(r"( *)for \w+ in range\((.*)\):")
-_FUNCTION = re.compile(rf"\b(?:near_)?(?:{'|'.join(sorted(VECTOR))})_f(?:32|64)\(")
 
 HEADER = """import numpy as np
 from numba import njit, types
@@ -81,7 +79,7 @@ def interleaved(lines: Sequence[str]) -> list[str]:
         indent = head[1] + INDENT
         body = list(takewhile(_starting(indent), lines[i + 1 :]))
         inner = any(_HEAD.match(text) for text in body)
-        if not inner and any(_FUNCTION.search(text) for text in body):
+        if not inner and any(FUNCTION_CALL.search(text) for text in body):
             ends[i + len(body)] = f"{indent}interleave()"
     out: list[str] = []
     for i, line in enumerate(lines):

@@ -28,7 +28,7 @@ from symgrad.ir.call import Constraint
 from symgrad.ir.cost import Cost, size_in_bytes, total_cost
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node
-from symgrad.ir.size import Dim, Size, evaluate, product
+from symgrad.ir.size import Dim, Size, evaluate, multiply, product
 from symgrad.ir.types import Array
 from symgrad.lower.source import Allocation, Result, Source
 
@@ -79,7 +79,6 @@ class NumbaProgram:
         self.blocks: Blocks | None = None
         self.searched = False
         self.seen = 0
-        self.held = 0
         self.latest: dict[tuple[tuple[str, int], ...], Callable[..., Any]] = {}
         self.in_steps = len(graph) > LARGEST and any(node.type.shape for node in graph.nodes)
         self.cost: Cost | None = None
@@ -152,7 +151,6 @@ class NumbaProgram:
         """
         shapes: list[Any] = [evaluate(a.shape, sizes) for a in self.temporaries]
         arrays = [aligned(s, a.dtype) for s, a in zip(shapes, self.temporaries, strict=True)]
-        self.held = sum(array.nbytes for array in arrays)
         fixed = [*self.constants, *arrays]
         given = {result.array for result in self.returned[: self.given or 0]}
         if not self._are_own(given):
@@ -169,7 +167,8 @@ class NumbaProgram:
         found = self.latest.pop(key, None)
         if found is None:
             found = self.made(sizes)
-            if self.held > LARGE_RESULT:
+            held: Any = evaluate(self.temporary_bytes, sizes)
+            if held > LARGE_RESULT:
                 return found
             while len(self.latest) >= _LATEST:
                 del self.latest[next(iter(self.latest))]
@@ -191,6 +190,11 @@ class NumbaProgram:
     def elements(self) -> Dim:
         """How many elements the inputs have."""
         return sum((product(node.type.shape) for node in self.graph.inputs), 0)
+
+    @functools.cached_property
+    def temporary_bytes(self) -> Dim:
+        """How many bytes the temporaries take; known once the kernel is compiled."""
+        return sum((multiply(product(a.shape), a.dtype.itemsize) for a in self.temporaries), 0)
 
     @functools.cached_property
     def moved(self) -> Dim:

@@ -14,7 +14,7 @@ from functools import cache
 
 from symgrad.ir.node import Node
 from symgrad.ir.types import FLOAT32, FLOAT64, DType
-from symgrad.lower.vectormath import float32, float64
+from symgrad.lower.vectormath import VECTOR, float32, float64
 
 _RENAMED = {
     "asin": "arcsin", "acos": "arccos", "atan": "arctan", "atan2": "arctan2",
@@ -117,6 +117,8 @@ def prod_others(rows, out):
 ''',
 }
 
+FUNCTION_CALL = re.compile(rf"\b(?:near_)?({'|'.join(sorted(VECTOR))})_f(32|64)\(")
+"""A call of an elementary function: its name, and the width of its dtype."""
 
 NEAR = frozenset({"sin", "cos", "tan"})
 """Functions with a quick form for arguments that are not large."""

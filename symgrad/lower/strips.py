@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from symgrad.ir.types import DType
+from symgrad.lower.scalars import FUNCTION_CALL
 from symgrad.lower.statement import NAME, Statement
-from symgrad.lower.vectormath import VECTOR
 
 _FEW = 3
 """Fewer functions are short enough to stay together."""
@@ -20,14 +20,15 @@ _MOST = 4
 """At most so many loops: each is compiled apart."""
 _LONGEST = 32
 """A longer chain would still be too long when cut in so many."""
-_FUNCTION = re.compile(rf"\b(?:near_)?({'|'.join(sorted(VECTOR))})_f64\(")
-"""In float32, a strip of `SHORT` elements is so few vectors that its loop costs what it gains."""
 
 
 def function_called(statement: Statement) -> str:
-    """Return the elementary function that makes a statement's value, or nothing."""
-    found = _FUNCTION.search(statement.text) if statement.target else None
-    return found[1] if found else ""
+    """Return the elementary function of float64 that makes a statement's value, or nothing.
+
+    In float32, a strip is so few vectors that its loop costs what it gains.
+    """
+    found = FUNCTION_CALL.search(statement.text) if statement.target else None
+    return found[1] if found and found[2] == "64" else ""
 
 
 def links(statements: Sequence[Statement]) -> dict[str, int]:
