@@ -33,7 +33,8 @@ LAYERS: list[set[str]] = [
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 LAZY = {"numba", "scipy", "sympy"}
 KERNELS_ONLY = {
-    PACKAGE / "backends" / f"{name}.py" for name in ("entry", "entry_writer", "interleave", "jit")
+    PACKAGE / "backends" / f"{name}.py"
+    for name in ("entry", "entry_writer", "interleave", "jit", "machine_code", "steps_writer")
 }
 """Imported by generated kernels, and inside functions by what calls them."""
 

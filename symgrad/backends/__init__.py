@@ -45,10 +45,9 @@ def program_for(
             not returned. A number that is updated is given as an array of no axes.
     """
     if backend == "numba":
-        from symgrad.backends.numba import LARGEST_SCALAR, NumbaProgram
+        from symgrad.backends.numba import NumbaProgram
 
-        if len(graph) <= LARGEST_SCALAR or any(node.type.shape for node in graph.nodes):
-            return NumbaProgram(graph, constraints, updates)
+        return NumbaProgram(graph, constraints, updates)
     from symgrad.backends.numpy import NumpyProgram
 
     return NumpyProgram(graph, updates)

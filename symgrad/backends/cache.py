@@ -70,7 +70,10 @@ def key(source: str) -> str:
 @functools.cache
 def _interfaces() -> str:
     """Return the source of what is compiled into kernels, or agrees with them on addresses."""
-    names = ("entry", "entry_writer", "jit", "layout")
+    names = (
+        *("entry", "entry_writer", "interleave", "jit", "layout", "machine_code"),
+        *("steps", "steps_writer"),
+    )
     return "\0".join(Path(__file__).with_name(f"{name}.py").read_text("utf-8") for name in names)
 
 

@@ -27,9 +27,10 @@ from numba.core.typed_passes import NativeLowering
 from numba.np.numpy_support import as_dtype
 
 from symgrad.backends import layout
-from symgrad.backends.entry_writer import EntryWriter, Interface, name_of, numbers_in
+from symgrad.backends.entry_writer import EntryWriter, Interface
 from symgrad.backends.interleave import InterleavingLower
 from symgrad.backends.jit import NoAlias
+from symgrad.backends.machine_code import code_of, numbers_in
 from symgrad.ir.types import FLOAT64, Array
 
 
@@ -102,8 +103,7 @@ def entry(
         written: The positions of arguments that the kernel writes to.
     """
     (compiled,) = kernel.overloads.values()
-    fields = compiled._asdict()
-    descriptor, code = fields["fndesc"], fields["library"]
+    descriptor = compiled._asdict()["fndesc"]
     given = len(descriptor.argtypes) - len(fixed) - len(keepers)
     words = [given, id(np.ndarray), *layout.functions(), 0]
     limit = len(words) - 1
@@ -128,7 +128,7 @@ def entry(
     numbers = [as_dtype(type_) for type_ in numbers_in(descriptor.restype)]
     words += [*outputs, *map(id, numbers)]
     template = np.array(words, np.uint64).view(layout.Table)
-    address = code.get_pointer_to_function(name_of(descriptor))
+    address = code_of(kernel)
 
     def bound(arrays: Sequence[Array], most: int | None = None) -> Callable[..., Any]:
         table = template.copy()

@@ -14,9 +14,9 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.np.arrayobj import populate_array
 
 from symgrad.backends import layout
+from symgrad.backends.machine_code import Writer, array_at, itemsize_of, numbers_in
 
 _INT = ir.IntType(64)
 Dims = Sequence[int | str]
@@ -43,26 +43,16 @@ class Interface:
     bare: bool
 
 
-def numbers_in(returned: Any) -> list[Any]:
-    """Return the types of the numbers that a kernel returns."""
-    return [] if returned == types.none else list(getattr(returned, "types", [returned]))
-
-
-def name_of(descriptor: Any) -> str:
-    """Return what the entry of a kernel is called in its library."""
-    return f"{descriptor.llvm_func_name}.entry"
-
-
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """Where an array lies, as integers in the machine code."""
+    """Where an array lies, as integers in the machine code, and its type."""
 
     start: Any
     shape: list[Any]
-    itemsize: int
+    type: Any
 
 
-class EntryWriter:
+class EntryWriter(Writer):
     """Writes the entry of a kernel: ``PyObject *entry(table, PyObject *const *given, n)``.
 
     It reads the table from first to last, and `entry.entry` fills it in the same order:
@@ -80,20 +70,9 @@ class EntryWriter:
     def __init__(
         self, context: Any, module: Any, descriptor: Any, interface: Interface, release_gil: bool
     ):
-        self.context = context
-        self.descriptor = descriptor
+        super().__init__(context, module, descriptor)
         self.interface = interface
         self.release_gil = release_gil
-        signature = context.call_conv.get_function_type(descriptor.restype, descriptor.argtypes)
-        self.kernel = ir.Function(module, signature, descriptor.llvm_func_name)
-        self.object = context.get_argument_type(types.pyobject)
-        signature = ir.FunctionType(self.object, [self.object, _INT, _INT])
-        self.function = ir.Function(module, signature, name_of(descriptor))
-        self.builder = ir.IRBuilder(self.function.append_basic_block())
-        self.api = context.get_python_api(self.builder)
-        self.refused = self.function.append_basic_block("refused")
-        table, self.next, self.count = self.function.args
-        self.table = self.load(self.address(table), layout.ArrayFields.data.offset)
         self.words = 0
         self.arrays: dict[int, _Memory] = {}
         self.sizes: dict[str, Any] = {}
@@ -103,7 +82,7 @@ class EntryWriter:
         """Write the whole function."""
         builder = self.builder
         self.require(self.same(self.count, self.word()))
-        self.array_type, self.new_scalar, self.new_array = (self.word() for _ in range(3))
+        self.array_type, self.make_scalar, self.make_array = (self.word() for _ in range(3))
         self.most = self.word()
         outputs = dict(result for result in self.interface.results if result is not None)
         values: dict[int, Any] = {}
@@ -115,81 +94,23 @@ class EntryWriter:
         for i, dims in sorted(outputs.items()):
             values[i] = self.output(i, self.descriptor.argtypes[i], dims)
         thread = self.api.save_thread() if self.release_gil else None
-        # In one piece with this function, the kernel would lose what is said of its arguments.
-        status, result = self.context.call_conv.call_function(
-            builder,
-            self.kernel,
-            self.descriptor.restype,
-            self.descriptor.argtypes,
-            [values[i] for i in range(len(values))],
-            attrs=("noinline",),
-        )
+        status, result = self.called([values[i] for i in range(len(values))])
         if thread is not None:
             self.api.restore_thread(thread)
-        with builder.if_then(status.is_error, likely=False):
-            self.context.call_conv.raise_error(builder, self.api, status)
-            self.fail()
+        self.unless_raised(status)
         builder.ret(self.returned(result))
-        builder.position_at_end(self.refused)
-        self.api.err_set_none("PyExc_TypeError")
-        builder.ret(self.api.get_null_object())
-
-    def fail(self) -> None:
-        """Return with the exception that is set, without the arrays that were made."""
-        for array in self.made.values():
-            self.api.decref(array)
-        self.builder.ret(self.api.get_null_object())
-
-    def needs(self, made: Any) -> Any:
-        """Return an object that was made, or fail where there is none."""
-        with self.builder.if_then(cgutils.is_null(self.builder, made), likely=False):
-            self.fail()
-        return made
+        self.end()
 
     def word(self) -> Any:
         """Return the next word of the table."""
         self.words += 1
         return self.load(self.table, 8 * (self.words - 1))
 
-    def address(self, value: Any) -> Any:
-        """Return a pointer as an integer."""
-        return self.builder.ptrtoint(value, _INT)
-
-    def load(self, address: Any, offset: int, kind: Any = _INT) -> Any:
-        """Return what lies somewhere in memory."""
-        place = self.builder.add(address, _INT(offset))
-        return self.builder.load(self.builder.inttoptr(place, kind.as_pointer()))
-
-    def same(self, a: Any, b: Any) -> Any:
-        """Return whether two integers are equal."""
-        return self.builder.icmp_unsigned("==", a, b)
-
-    def require(self, *conditions: Any) -> None:
-        """Refuse the call unless all of these hold."""
-        fits = conditions[0]
-        for condition in conditions[1:]:
-            fits = self.builder.and_(fits, condition)
-        further = self.function.append_basic_block()
-        self.builder.cbranch(fits, further, self.refused)
-        self.builder.position_at_end(further)
-
     def argument(self) -> Any:
         """Return the address of the next object that was given, and go on to the one after it."""
         found = self.load(self.next, 0)
         self.next = self.builder.add(self.next, _INT(8))
         return found
-
-    def is_array(self, array: Any, rank: int, flags: Any, kind: Any) -> tuple[Any, ...]:
-        """Return what is true of an array object of this rank, with these flags and this dtype."""
-        number = ir.IntType(32)
-        got = self.load(array, layout.ArrayFields.flags.offset, number)
-        wanted = self.builder.trunc(flags, number)
-        dtype = self.load(array, layout.ArrayFields.descr.offset)
-        return (
-            self.same(self.load(array, layout.ArrayFields.nd.offset, number), number(rank)),
-            self.same(self.builder.and_(got, wanted), wanted),
-            self.same(self.load(dtype, layout.DTypeFields.kind.offset), kind),
-        )
 
     def array(self, position: int, type_: Any) -> Any:
         """Return the next array, as the kernel takes it: from the table, or else one given."""
@@ -207,27 +128,12 @@ class EntryWriter:
         self.require(self.same(self.load(array, layout.TYPE), self.array_type))
         # A number that is updated has no axes, but one element to the kernel.
         rank = len(self.interface.shapes[position])
-        self.require(*self.is_array(array, rank, flags, kind))
+        self.require(*self.is_array(array, ir.IntType(32)(rank), flags, kind))
         dims = self.load(array, layout.ArrayFields.dimensions.offset)
         shape = [self.load(dims, 8 * axis) for axis in range(rank)]
         data = self.load(array, layout.ArrayFields.data.offset)
-        self.arrays[position] = _Memory(data, shape, self.itemsize(type_))
-        return self.native(type_, data, shape or [_INT(1)])
-
-    def itemsize(self, type_: Any) -> int:
-        """Return how many bytes an element of an array takes."""
-        size: int = self.context.get_abi_sizeof(self.context.get_data_type(type_.dtype))
-        return size
-
-    def native(self, type_: Any, data: Any, shape: list[Any]) -> Any:
-        """Return an array in one piece as the kernel takes it."""
-        strides = [_INT(self.itemsize(type_))]
-        for dim in shape[:0:-1]:
-            strides.insert(0, self.builder.mul(strides[0], dim))
-        array = self.context.make_array(type_)(self.context, self.builder)
-        data = self.builder.inttoptr(data, array.data.type)
-        populate_array(array, data, shape, strides, self.itemsize(type_), meminfo=None)
-        return array._getvalue()
+        self.arrays[position] = _Memory(data, shape, type_)
+        return array_at(self.context, self.builder, type_, data, shape or [_INT(1)])
 
     def output(self, position: int, type_: Any, dims: Dims) -> Any:
         """Make the array of a result, and return it as the kernel takes it: maybe reshaped."""
@@ -246,9 +152,10 @@ class EntryWriter:
         array = builder.phi(self.object)
         array.add_incoming(kept, first)
         array.add_incoming(fresh, second)
-        self.made[position] = self.needs(array)
+        self.made[position] = self.keeps(self.needs(array))
         data = self.load(self.address(array), layout.ArrayFields.data.offset)
-        return self.native(type_, data, [self.size(d) for d in self.interface.shapes[position]])
+        shape = [self.size(dim) for dim in self.interface.shapes[position]]
+        return array_at(self.context, builder, type_, data, shape)
 
     def kept(self, keeper: Any, shape: list[Any]) -> Any:
         """Call what keeps the memory of large results."""
@@ -259,19 +166,11 @@ class EntryWriter:
         return made
 
     def fresh(self, dtype: Any, shape: list[Any]) -> Any:
-        """Make a new array: PyArray_NewFromDescr, which takes a reference to the dtype."""
-        builder = self.builder
-        self.api.incref(builder.inttoptr(dtype, self.object))
-        dims = cgutils.alloca_once(builder, _INT, size=max(len(shape), 1))
+        """Make a new array."""
+        dims = cgutils.alloca_once(self.builder, _INT, size=max(len(shape), 1))
         for axis, dim in enumerate(shape):
-            builder.store(dim, builder.gep(dims, [_INT(axis)]))
-        number, nothing = ir.IntType(32), _INT(0)
-        arguments = [_INT, _INT, number, _INT, _INT, _INT, number, _INT]
-        function = builder.inttoptr(
-            self.new_array, ir.FunctionType(self.object, arguments).as_pointer()
-        )
-        values = [self.array_type, dtype, number(len(shape)), self.address(dims), nothing, nothing]
-        return builder.call(function, [*values, number(0), nothing])
+            self.builder.store(dim, self.builder.gep(dims, [_INT(axis)]))
+        return self.new_array(dtype, ir.IntType(32)(len(shape)), self.address(dims))
 
     def number(self, type_: Any) -> Any:
         """Return the next number that was given: a Python or NumPy number, or an array of one."""
@@ -288,7 +187,7 @@ class EntryWriter:
         self.builder.cbranch(own, found, other)
         self.builder.position_at_end(other)
         self.require(self.same(type_of_value, self.array_type))
-        self.require(*self.is_array(value, 0, flags, kind))
+        self.require(*self.is_array(value, ir.IntType(32)(0), flags, kind))
         data = self.load(value, layout.ArrayFields.data.offset)
         last = self.builder.block
         self.builder.branch(found)
@@ -362,7 +261,8 @@ class EntryWriter:
         """Return whether two arrays share no memory."""
         ends = []
         for array in (a, b):
-            count = functools.reduce(self.builder.mul, array.shape, _INT(array.itemsize))
+            itemsize = _INT(itemsize_of(self.context, array.type))
+            count = functools.reduce(self.builder.mul, array.shape, itemsize)
             ends.append(self.builder.add(array.start, count))
         apart = self.builder.or_(
             self.builder.icmp_unsigned("<=", ends[0], b.start),
@@ -394,6 +294,4 @@ class EntryWriter:
         """Return a number as NumPy's scalar."""
         data = self.context.get_value_as_data(self.builder, type_, value)
         slot = self.address(cgutils.alloca_once_value(self.builder, data))
-        signature = ir.FunctionType(self.object, [_INT, _INT, _INT])
-        function = self.builder.inttoptr(self.new_scalar, signature.as_pointer())
-        return self.needs(self.builder.call(function, [slot, self.word(), _INT(0)]))
+        return self.new_scalar(slot, self.word())

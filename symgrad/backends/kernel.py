@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence, Set
-from itertools import takewhile
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from itertools import islice, takewhile
 from types import MappingProxyType
 
 from symgrad.ir.call import Constraint
@@ -13,7 +14,7 @@ from symgrad.ir.node import Node
 from symgrad.ir.size import Shape, names_in
 from symgrad.ir.types import DType, TensorType
 from symgrad.lower.element import renamed
-from symgrad.lower.outline import kernel_line, outlined
+from symgrad.lower.outline import Outline, kernel_line, outlined
 from symgrad.lower.scalars import FUNCTION_CALL, OPTIONS, dtype_code
 from symgrad.lower.scope import SHORT
 from symgrad.lower.source import INDENT, Allocation, Result, Source, function
@@ -28,6 +29,7 @@ from symgrad.backends.entry_writer import Interface
 from symgrad.backends.interleave import interleave
 from symgrad.backends.jit import Helper, NoAlias, fill, gemm, gemv, row, wide
 from symgrad.backends.jit import larger as max, smaller as min
+from symgrad.backends.steps_writer import Step
 """
 
 _INSIDE = "pipeline_class=Helper, no_cpython_wrapper=True, no_cfunc_wrapper=True, "
@@ -40,26 +42,29 @@ def kernel_module(
     constraints: Sequence[Constraint] = (),
     updates: Mapping[Node, Node] = MappingProxyType({}),
     given: int | None = None,
+    inline: bool = True,
 ) -> str:
     """Return the module that is compiled and cached: helpers, and the kernel.
 
     The kernel takes inputs, constants, temporaries and the arrays for its results, and returns
     the results that are numbers. It writes over the inputs in ``updates``. For ``given``, see
-    `NumbaProgram`.
+    `NumbaProgram`; unless ``inline``, helpers are not copied to where they are called.
     """
+    temporaries, outputs = allocations(source)
     arguments = _arguments(graph, source, updates)
+    types = {**arguments, **_constants(source), **_types(temporaries), **_types(outputs)}
+    numbers = _numbers(graph, source, updates)
     lines = [
         "wide()",
         *source.sizes,
         *interleaved([text for line in source.lines for text in kernel_line(line)]),
-        *_returned(graph, source, updates),
+        *([f"return {', '.join(code for _, code in numbers)}"] if numbers else []),
     ]
-    signature = ", ".join(signature_type(type_) for _, type_ in arguments)
-    comma = "," if arguments else ""
-    kernel = function("kernel", tuple(name for name, _ in arguments), lines)
-    interface = _interface(graph, source, arguments, constraints, set(updates), given)
-    decorator = f"@njit([({signature}{comma})], {_kernel_options(source, 'ENTERED')})"
-    return "\n\n".join([*_preamble(source), interface, f"{decorator}\n{kernel}"])
+    kernel = function("kernel", tuple(types), lines)
+    interface = _interface(graph, source, types, constraints, updates, given)
+    decorator = _decorator(types.values(), _kernel_options(source, given is not None))
+    preamble = _preamble(source, inline)
+    return "\n\n".join([*preamble, interface, f"{decorator}\n{kernel}"])
 
 
 def interleaved(lines: Sequence[str]) -> list[str]:
@@ -97,19 +102,88 @@ def _is_long(indent: str, count: str) -> bool:
     return not indent or count.startswith(f"min({SHORT}, ")
 
 
-def driver_module(graph: Graph, source: Source, updates: Mapping[Node, Node]) -> str:
-    """Return the module of a large program: its steps, equal ones once, and what calls them.
+@dataclass(frozen=True, slots=True)
+class SteppedModule:
+    """The module of a large program, whose steps are functions, and what is called with what.
 
-    The kernel is then a plain function of the same arguments. It checks nothing.
+    Attributes:
+        text: Its source, with one function for all equal steps.
+        outline: The calls.
+        arguments: What the program is given: inputs, and arrays for its first results, if any are.
+        results: The other results; those without axes are numbers.
+        fixed: The names of constants and temporaries.
+        shapes: The shapes of all that steps see as arrays.
+        written: Which arguments are written to.
+        apart: Which pairs of arguments must not share memory.
+        bare: Whether the only result comes without a tuple around it.
     """
-    names = tuple(name for name, _ in _arguments(graph, source, {}))
-    functions, calls = outlined(source, names)
-    decorator = f"@njit({_kernel_options(source, 'NoAlias')})"
-    lines = [*source.sizes, *calls, *_returned(graph, source, updates)]
-    kernel = function("kernel", names, lines)
-    return "\n\n".join(
-        [*_preamble(source), *(f"{decorator}\n{_wide(text)}" for text in functions), kernel]
+
+    text: str
+    outline: Outline
+    arguments: Mapping[str, TensorType]
+    results: Mapping[str, TensorType]
+    fixed: tuple[str, ...]
+    shapes: Mapping[str, Shape]
+    written: Set[str]
+    apart: Sequence[tuple[str, str]]
+    bare: bool
+
+
+def stepped_module(
+    graph: Graph,
+    source: Source,
+    updates: Mapping[Node, Node] = MappingProxyType({}),
+    given: int | None = None,
+) -> SteppedModule:
+    """Return the module of a large program, and all that `backends.steps` has to know of it.
+
+    ``updates`` and ``given`` are those of `kernel_module`.
+    """
+    temporaries, outputs = allocations(source)
+    inputs = _arguments(graph, source, updates)
+    fixed = {**_constants(source), **_types(temporaries)}
+    known = {**inputs, **fixed, **_types(outputs)}
+    numbers = _numbers(graph, source, updates)
+    outline = outlined(source, known, [code for _, code in numbers])
+    returned = iter(zip(outline.returned, numbers, strict=True))
+    results = {}
+    for result in source.returned:
+        if result.array:
+            results[result.array] = TensorType(known[result.array].dtype, result.shape)
+        else:
+            name, (dtype, _) = next(returned)
+            results[name] = TensorType(dtype, ())
+    seen = dict(zip(inputs, [node.type for node in graph.inputs], strict=True))
+    arguments = {**seen, **dict(islice(results.items(), given or 0))}
+    written = {name for name, node in zip(inputs, graph.inputs, strict=True) if node in updates}
+    options = _kernel_options(source, compiler="Step")
+    steps = [f"{_decorator(f.types, options)}\n{_wide(f.text)}" for f in outline.functions]
+    return SteppedModule(
+        text="\n\n".join([*_preamble(source), *steps]),
+        outline=outline,
+        arguments=arguments,
+        results={name: type_ for name, type_ in results.items() if name not in arguments},
+        fixed=tuple(fixed),
+        shapes={name: type_.shape for name, type_ in known.items() if type_.shape},
+        written=written,
+        apart=_apart(seen, written),
+        bare=is_bare(source.returned, given),
     )
+
+
+def _apart(types: Mapping[str, TensorType], written: Set[str]) -> list[tuple[str, str]]:
+    """Return which arguments must not share memory: something written, and something only read.
+
+    What is written belongs to the caller of the program, who keeps it apart.
+    """
+    arrays = [name for name, type_ in types.items() if type_.shape]
+    return [(x, y) for x in arrays for y in arrays if x not in written and y in written]
+
+
+def _decorator(types: Iterable[TensorType], options: str) -> str:
+    """Return what compiles a function for arguments of some types."""
+    signature = "".join(f"{signature_type(type_)}, " for type_ in types)
+    return f"@njit([({signature.strip()})], {options})"
 
 
 def _wide(text: str) -> str:
@@ -119,42 +193,50 @@ def _wide(text: str) -> str:
     return "\n".join([head, *(f"{INDENT}{line}" for line in ("wide()", *lines))]) + "\n"
 
 
-def _kernel_options(source: Source, compiler: str) -> str:
+def _kernel_options(source: Source, nogil: bool = False, compiler: str = "ENTERED") -> str:
     # Where nothing is allocated, Numba need not count references to arrays.
     counted = "" if source.allocates else "_nrt=False, "
-    return f"pipeline_class={compiler}, no_cfunc_wrapper=True, {counted}cache=True, **OPTIONS"
+    released = "nogil=True, " if nogil else ""
+    always = "no_cfunc_wrapper=True, "
+    return f"pipeline_class={compiler}, {always}{counted}{released}cache=True, **OPTIONS"
 
 
-def _preamble(source: Source) -> list[str]:
+def _preamble(source: Source, inline: bool = True) -> list[str]:
     # BLAS takes the place of the written module's plain gemm.
     helpers = [text for name, text in source.helpers.items() if name != "gemm"]
+    if not inline:
+        helpers = [text.replace("forceinline=True, ", "") for text in helpers]
     return [HEADER, OPTIONS, *(text.replace("@njit(", f"@njit({_INSIDE}") for text in helpers)]
 
 
-def _arguments(
-    graph: Graph, source: Source, updates: Mapping[Node, Node]
-) -> list[tuple[str, TensorType]]:
+def _arguments(graph: Graph, source: Source, updates: Mapping[Node, Node]) -> dict[str, TensorType]:
     types = [
         # A number that is updated is an array of one element here.
         TensorType(node.type.dtype, (1,)) if node in updates and not node.type.shape else node.type
         for node in graph.inputs
     ]
-    types += [TensorType(c.dtype, c.shape) for c in source.constants]
-    made = [a for several in allocations(source) for a in several]
-    types += [TensorType(a.dtype, a.shape) for a in made]
-    return list(zip((*source.arguments, *(a.name for a in made)), types, strict=True))
+    return dict(zip(source.arguments, types, strict=False))
 
 
-def _returned(graph: Graph, source: Source, updates: Mapping[Node, Node]) -> list[str]:
-    """Return the statement that returns numbers, in the dtypes of the outputs that they are."""
+def _constants(source: Source) -> dict[str, TensorType]:
+    names = source.arguments[len(source.arguments) - len(source.constants) :]
+    types = [TensorType(c.dtype, c.shape) for c in source.constants]
+    return dict(zip(names, types, strict=True))
+
+
+def _types(arrays: Sequence[Allocation]) -> dict[str, TensorType]:
+    return {a.name: TensorType(a.dtype, a.shape) for a in arrays}
+
+
+def _numbers(graph: Graph, source: Source, updates: Mapping[Node, Node]) -> list[tuple[DType, str]]:
+    """Return the numbers that a program returns, in the dtypes of the outputs that they are."""
     overwriting = set(updates.values())
     nodes = [node for node in graph.outputs if node not in overwriting]
-    numbers = [
-        f"{dtype_code(node.type.dtype)}({result.code})"
+    return [
+        (node.type.dtype, f"{dtype_code(node.type.dtype)}({result.code})")
         for node, result in zip(nodes, source.returned, strict=True)
         if not result.array
     ]
-    return [f"return {', '.join(numbers)}"] if numbers else []
 
 
 def allocations(source: Source) -> tuple[list[Allocation], list[Allocation]]:
@@ -173,35 +255,32 @@ def is_bare(returned: Sequence[Result], given: int | None) -> bool:
 def _interface(
     graph: Graph,
     source: Source,
-    arguments: Sequence[tuple[str, TensorType]],
+    types: Mapping[str, TensorType],
     constraints: Sequence[Constraint],
-    written: Set[Node],
+    updates: Mapping[Node, Node],
     given: int | None,
 ) -> str:
     """Return what the entry checks and returns, as source.
 
-    A kernel could check it as well, but Numba takes long for each line. Something written must not
-    lie in the memory of something only read; what is written belongs to the caller of the program,
-    who keeps it apart.
+    A kernel could check it as well, but Numba takes long for each line.
     """
-    found = names_in(tuple(type_.shape for _, type_ in arguments))
+    found = names_in(tuple(type_.shape for type_ in types.values()))
     names = {name: f"s{i}" for i, name in enumerate(sorted(found))}
 
     def dims(shape: Shape) -> tuple[int | str, ...]:
         return tuple(d if isinstance(d, int) else renamed(str(d), names) for d in shape)
 
-    position = {name: i for i, (name, _) in enumerate(arguments)}
-    arrays = [(i, node) for i, node in enumerate(graph.inputs) if node.type.shape]
+    position = {name: i for i, name in enumerate(types)}
+    seen = dict(zip(types, [node.type for node in graph.inputs], strict=False))
+    written = {name for name, node in zip(types, graph.inputs, strict=False) if node in updates}
     interface = {
         # The kernel has one element for a number that is updated, but it comes without axes.
         "shapes": [
             *(dims(node.type.shape) for node in graph.inputs),
-            *(dims(type_.shape) for _, type_ in arguments[len(graph.inputs) :]),
+            *(dims(type_.shape) for type_ in [*types.values()][len(graph.inputs) :]),
         ],
         "relations": [renamed(f"{c.left} {c.relation} {c.right}", names) for c in constraints],
-        "apart": [
-            (i, j) for i, x in arrays for j, y in arrays if x not in written and y in written
-        ],
+        "apart": [(position[x], position[y]) for x, y in _apart(seen, written)],
         "results": [
             (position[result.array], dims(result.shape)) if result.array else None
             for result in source.returned[given or 0 :]

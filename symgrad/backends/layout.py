@@ -79,6 +79,12 @@ _new_function = ctypes.PYFUNCTYPE(
 )(("PyCFunction_NewEx", ctypes.pythonapi))
 
 
+def address(array: Array) -> int:
+    """Return where the elements of an array are. NumPy's own ways take many times as long."""
+    found: int = ArrayFields.from_address(id(array)).data
+    return found
+
+
 def kind(dtype: DType) -> int:
     """Return the eight bytes that tell a dtype from others."""
     found: int = DTypeFields.from_address(id(dtype)).kind

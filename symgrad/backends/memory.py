@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.backends.layout import ArrayFields
+from symgrad.backends.layout import address
 from symgrad.ir.types import Array, DType
 
 LARGE_RESULT = 1 << 20
@@ -30,9 +30,7 @@ _LINE = 64
 def aligned(shape: Sequence[int], dtype: DType) -> Array:
     """Return an array, not filled, that begins a line of the cache: a view of a little more."""
     room = np.empty(math.prod(shape) * dtype.itemsize + _LINE, np.uint8)
-    # NumPy's own ways to the address take longer than everything else here.
-    address = ArrayFields.from_address(id(room)).data
-    return np.ndarray(shape, dtype, room, -address % _LINE)
+    return np.ndarray(shape, dtype, room, -address(room) % _LINE)
 
 
 def _references(arrays: dict[Any, Array], key: Any) -> tuple[Array | None, tuple[int, int]]:

@@ -8,7 +8,6 @@ to call.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import threading
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -20,10 +19,11 @@ from symgrad import errors
 from symgrad.backends import cache
 from symgrad.backends.ahead import compile_ahead, compiling
 from symgrad.backends.blocks import LARGE, MUCH, Blocks, blocks_for
-from symgrad.backends.kernel import allocations, driver_module, is_bare, kernel_module
+from symgrad.backends.kernel import allocations, kernel_module, stepped_module
 from symgrad.backends.lowered import lowered
 from symgrad.backends.memory import LARGE_RESULT, Results, aligned
 from symgrad.backends.numpy import NumpyProgram
+from symgrad.backends.steps import Steps
 from symgrad.ir.call import Constraint
 from symgrad.ir.cost import Cost, size_in_bytes, total_cost
 from symgrad.ir.graph import Graph
@@ -37,7 +37,7 @@ LARGEST = 3000
 MOST_STEPS = 20
 """Programs of more steps than this are compiled step by step as well, but with joined loops."""
 LARGEST_SCALAR = 15_000
-"""The same for programs of numbers only, where calling steps would take longer than they do."""
+"""The same for programs of numbers only, where to call a step takes longer than the step."""
 
 SOON = 2 * 10**9, 1 << 29
 """Up to so many operations, and bytes moved, NumPy answers a first call: a fraction of a second."""
@@ -72,6 +72,7 @@ class NumbaProgram:
         self.constraints = constraints
         self.updates = dict(updates or {})
         self.kernel: Any = None
+        self.steps: Steps | None = None
         self.bound: Callable[..., Callable[..., Any]] | None = None
         self.fast: Callable[..., Any] | None = None
         self.whole: Callable[..., Any] = _not_compiled
@@ -80,7 +81,8 @@ class NumbaProgram:
         self.searched = False
         self.seen = 0
         self.latest: dict[tuple[tuple[str, int], ...], Callable[..., Any]] = {}
-        self.in_steps = len(graph) > LARGEST and any(node.type.shape for node in graph.nodes)
+        self.has_arrays = any(node.type.shape for node in graph.nodes)
+        self.in_steps = len(graph) > (LARGEST if self.has_arrays else LARGEST_SCALAR)
         self.cost: Cost | None = None
         self.waits = False
         self.given = given
@@ -110,12 +112,10 @@ class NumbaProgram:
                 fuse=not self.in_steps,
                 rows=self.rows,
             )
-            # Between steps, threads would wait for Python's lock.
-            most = MOST_STEPS if self.given is None else 5 * MOST_STEPS
-            if self.blas and len(source.steps) > most:
-                self.in_steps = any(node.type.shape for node in self.graph.nodes)
+            if self.blas and len(source.steps) > MOST_STEPS and self.has_arrays:
+                self.in_steps = True
             try:
-                module = cache.load(self._text(source))
+                self._load(source)
             except errors.SymgradError:
                 raise
             except Exception as error:
@@ -125,29 +125,28 @@ class NumbaProgram:
                         fix="backend='numpy' computes the same; please report the model",
                     )
                 ) from error
-            self.constants = list(source.constants)
-            self.temporaries, self.outputs = allocations(source)
-            self.returned = source.returned
-            self.kernel = module.kernel
 
-    def _text(self, source: Source) -> str:
+    def _load(self, source: Source) -> None:
+        """Compile a program, or load it from the cache."""
+        self.constants = list(source.constants)
+        self.temporaries, self.outputs = allocations(source)
+        self.returned = source.returned
         if self.in_steps:
-            text = driver_module(self.graph, source, self.updates)
-        else:
-            text = kernel_module(self.graph, source, self.constraints, self.updates, self.given)
-        if self.given is not None:
-            text = text.replace("cache=True", "nogil=True, cache=True")
-        if len(self.graph) > LARGEST and not self.in_steps:
-            # So many copies of each function would take long to compile.
-            text = text.replace("forceinline=True, **OPTIONS", "**OPTIONS")
-        return text
+            program = stepped_module(self.graph, source, self.updates, self.given)
+            module = cache.load(program.text)
+            released = self.given is not None
+            self.kernel = self.steps = Steps(program, module, released, self.results)
+            return
+        # So many copies of each helper would take long to compile.
+        inline = len(self.graph) <= LARGEST
+        how = source, self.constraints, self.updates, self.given, inline
+        self.kernel = cache.load(kernel_module(self.graph, *how)).kernel
 
     def made(self, sizes: Mapping[str, int]) -> Callable[..., Any]:
         """Return the program with constants and temporaries of its own, for these sizes.
 
         It takes the inputs, and the arrays for those results that are ``given``, and returns the
-        other results. What does not fit raises: a kernel checks dtypes, layouts and sizes. A driver
-        checks nothing, so that its arguments must be bound first.
+        other results. What does not fit raises: dtypes, layouts and sizes are checked.
         """
         shapes: list[Any] = [evaluate(a.shape, sizes) for a in self.temporaries]
         arrays = [aligned(s, a.dtype) for s, a in zip(shapes, self.temporaries, strict=True)]
@@ -155,8 +154,8 @@ class NumbaProgram:
         given = {result.array for result in self.returned[: self.given or 0]}
         if not self._are_own(given):
             return _not_compiled
-        if self.in_steps:
-            return self._driven(dict(sizes), fixed, given)
+        if self.steps is not None:
+            return self.steps.bound(fixed, sizes)
         if self.bound is None:
             self.bound = self._entry(len(fixed), given)
         return self.bound(fixed, self._most([a.size for a in fixed], sizes))
@@ -220,34 +219,6 @@ class NumbaProgram:
         written = {i for i, node in enumerate(self.graph.inputs) if node in self.updates}
         return entry(self.kernel, range(count, count + fixed), keepers, written)
 
-    def _driven(
-        self, sizes: Mapping[str, int], fixed: Sequence[Array], given: Set[str]
-    ) -> Callable[..., Any]:
-        """Return a driver as a function that makes arrays for its results."""
-        # It does not refer to the program, which refers to it.
-        kernel, results, outputs, returned = self.kernel, self.results, self.outputs, self.returned
-        count, bare = len(self.graph.inputs), is_bare(self.returned, self.given)
-
-        def call(*values: Any) -> Any:
-            passed = iter(values[count:])
-            arrays: dict[str, Any] = {}
-            for a in outputs:
-                shape: Any = evaluate(a.shape, sizes)
-                arrays[a.name] = next(passed) if a.name in given else _kept(results, a, *shape)
-            inputs = [
-                writable(v if v.shape else v.reshape(1)) if isinstance(v, np.ndarray) else v
-                for v in values[:count]
-            ]
-            found = kernel(*inputs, *map(writable, fixed), *arrays.values())
-            numbers = iter(found if isinstance(found, tuple) else (found,))
-            made: list[Any] = []
-            for r in returned:
-                shape = evaluate(r.shape, sizes)
-                made.append(arrays[r.array].reshape(shape) if r.array else next(numbers))
-            return made[0] if bare else tuple(made[len(given) :])
-
-        return call
-
     def ready(self) -> None:
         """Compile the kernel now, and let no call be answered without it."""
         self.waits = True
@@ -282,7 +253,7 @@ class NumbaProgram:
                 if self.sizes != sizes:
                     self.whole = self._made_before(sizes)
                     self.sizes = dict(sizes)
-                if self.is_atomic and not self.in_steps and self.blocks is None:
+                if self.is_atomic and self.blocks is None:
                     self.fast = self.whole
                 results = self.whole(*values)
             except IndexError as error:
@@ -327,9 +298,6 @@ class NumbaProgram:
             many = values[position].shape[0] >= found.least
             program = found.part if many else self
             program.compile()
-            if program.in_steps:
-                # Steps check nothing: arguments must be bound first.
-                raise ValueError
             if not many:
                 return self.whole(*values)
             results = self._in_blocks(found, values)
@@ -363,15 +331,3 @@ def _not_compiled(*_values: Any) -> Any:
 
 def _kept(results: Results, a: Allocation, *shape: int) -> Array:
     return results.empty(a.name, shape, a.dtype)
-
-
-def writable(array: Array) -> Array:
-    """Return ``array``, or a writable view of a read-only one for as long as that is alive.
-
-    Steps never write to their inputs, but they are compiled for writable arrays.
-    """
-    if array.flags.writeable:
-        return array
-    buffer: Any = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
-    view = np.frombuffer(buffer, dtype=array.dtype).reshape(array.shape)
-    return view if array.nbytes else np.empty(array.shape, array.dtype)

@@ -29,7 +29,7 @@ from symgrad.lower.rows import can_be_parted
 from symgrad.lower.scalars import called_helpers, dtype_code, far_source
 from symgrad.lower.schedule import Nest, Schedule, Space, read_whole, schedule, step_cost
 from symgrad.lower.scope import SHORT, Loop, Scope
-from symgrad.lower.source import INDENT, Allocation, Line, Product, Result, Source, Step
+from symgrad.lower.source import INDENT, Allocation, Line, Product, Result, Source, Step, View
 
 
 def emit(
@@ -118,9 +118,7 @@ class _Emitter:
             steps=tuple(self.steps),
             starts=tuple(self.starts),
             numbers={
-                name: dtype_code(node.type.dtype)
-                for node, name in names.of.items()
-                if not node.type.shape
+                name: node.type.dtype for node, name in names.of.items() if not node.type.shape
             },
             memory=self._memory(),
             allocates=self.allocates,
@@ -478,7 +476,8 @@ class _Emitter:
         self._step(f"view {node.type}", [node])
         name = self.names.value(node)
         if node.type.shape:
-            self.lines.append(f"{name} = {source}.reshape({self.names.shape(node.type.shape)})")
+            code = self.names.shape(node.type.shape)
+            self.lines.append(View(name, source, node.type.shape, code))
         else:
             zeros = ", ".join("0" for _ in x.type.shape)
             self.lines.append(f"{name} = {source}[{zeros}]" if zeros else f"{name} = {source}")

@@ -100,6 +100,28 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """The line that gives an array another shape.
+
+    Attributes:
+        name: Its variable.
+        of: The array that has the elements.
+        shape: The new shape.
+        shape_code: The same as source.
+    """
+
+    name: str
+    of: str
+    shape: Shape
+    shape_code: str
+
+    @property
+    def line(self) -> str:
+        """The statement that makes the view."""
+        return f"{self.name} = {self.of}.reshape({self.shape_code})"
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What a function returns: an expression, and the array that it is or views, if any."""
 
@@ -119,7 +141,7 @@ class Step:
         return self.text
 
 
-Line = str | Allocation | Product
+Line = str | Allocation | Product | View
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +158,7 @@ class Source:
         constants: The large constants, passed as arguments.
         steps: Each step in words, with its cost.
         starts: The position in ``lines`` at which each step starts.
-        numbers: The dtype, as source, of each variable that holds a number of the graph.
+        numbers: The dtype of each variable that holds a number of the graph.
         memory: How many bytes its arguments, temporaries and results take.
         allocates: Whether statements other than allocations make arrays.
     """
@@ -150,7 +172,7 @@ class Source:
     constants: tuple[Array, ...]
     steps: tuple[Step, ...]
     starts: tuple[int, ...]
-    numbers: dict[str, str]
+    numbers: dict[str, DType]
     memory: dict[str, Dim]
     allocates: bool
 

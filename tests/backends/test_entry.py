@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import pickle
 import sys
+import tracemalloc
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -14,12 +15,21 @@ import pytest
 
 import symgrad as sg
 from symgrad import errors
+from symgrad.backends import numba
 from symgrad.ir.types import Array
 
 n = 3
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(autouse=True, params=["one function", "steps"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Programs of any length are entered as one function, or as a table of steps."""
+    if request.param == "steps":
+        monkeypatch.setattr(numba, "LARGEST", 0)
+    return str(request.param)
+
+
+@pytest.fixture
 def total() -> sg.Compiled:
     """Σ (s A + v) for a number, a matrix and a vector; called once, so that it is compiled."""
     s, A, v = sg.scalar("s"), sg.matrix("A", ("m", "n")), sg.vector("v", "n")
@@ -125,13 +135,15 @@ class TestArrays:
             fast(total)(s=2.0, A=A, v=V)
 
     def test_of_no_elements(self, total: sg.Compiled) -> None:
-        assert fast(total)(2.0, np.ones((0, n)), V) == 0.0
         # NumPy calls it contiguous whatever its strides are.
-        assert fast(total)(2.0, np.ones((5, n))[:0:2], V) == 0.0
+        for given in (np.ones((0, n)), np.ones((5, n))[:0:2]):
+            assert total(2.0, given, V) == 0.0
+            assert fast(total)(2.0, given, V) == 0.0
 
     def test_one_row_of_any_stride(self, total: sg.Compiled) -> None:
         row = np.ones((5, n))[::7]
         assert row.strides[0] == 7 * 8 * n
+        assert total(2.0, row, V) == 2.0 * n + V.sum()
         assert fast(total)(2.0, row, V) == 2.0 * n + V.sum()
 
 
@@ -212,6 +224,8 @@ class TestSizes:
         assert train(x=np.ones(2)) == 8
         assert train.program.fast is not None
         for inside in (held, held[:1], held[1:3], held[3:]):
+            # Steps are entered with the sizes of the call before.
+            train(x=np.zeros(len(inside)))
             before = held.copy()
             with pytest.raises(TypeError):
                 train.program.fast(inside, 1.0, held)
@@ -220,6 +234,7 @@ class TestSizes:
             assert train(x=inside) == expected
         assert train(x=held[:0]) == 0
         joined = np.ones(8)
+        train(x=np.zeros(4))
         assert train.program.fast(joined[:4], 1.0, joined[4:]) == 16
 
 
@@ -250,6 +265,55 @@ def test_a_function_outlives_its_program() -> None:
     overwriting = [np.full(1000, np.nan) for _ in range(100)]
     np.testing.assert_allclose(call(np.zeros(1000)), np.arange(1000.0) / 1000, rtol=1e-14)
     assert len(overwriting) == 100
+
+
+def test_steps_are_entered_with_the_sizes_of_the_call_before(way: str) -> None:
+    x, w = sg.matrix("x", ("n", 3)), sg.matrix("w", (3, "m"))
+    f = sg.compile([x, w], [x @ w, sg.sum(x)])
+    for size in (4, 5, 0, 4):
+        given = np.ones((size, 3)), np.ones((3, size))
+        for got in (f(*given), fast(f)(*given)):
+            assert got[0].shape == (size, size)
+            assert (got[0] == 3).all()
+            assert got[1] == 3 * size
+        if way == "steps":
+            with pytest.raises(TypeError):
+                fast(f)(np.ones((size + 1, 3)), given[1])
+
+
+def test_large_results_are_kept_by_the_program() -> None:
+    x = sg.vector("x", "n")
+    f = sg.compile(x, [x + 1, x.reshape((1, -1)) * 2, sg.sum(x)])
+    given = np.ones(200_000)
+    f(given)
+    held = fast(f)(given)
+    addresses = {a.ctypes.data for a in held[:2]}
+    latest = fast(f)(given)
+    assert not {a.ctypes.data for a in latest[:2]} & addresses
+    addresses = {a.ctypes.data for a in latest[:2]}
+    del latest
+    again = fast(f)(given)
+    assert {a.ctypes.data for a in again[:2]} == addresses
+    assert (again[0] == 2).all() and again[1].shape == (1, 200_000) and (again[1] == 2).all()
+    assert again[2] == 200_000
+
+
+def test_errors_inside_leave_nothing_behind() -> None:
+    x, k = sg.vector("x", "n"), sg.tensor("k", ("m",), "int64")
+    f = sg.compile([x, k], [sg.exp(x), x[k]])
+    given, right, wrong = np.ones(1000), np.array([1, 2]), np.array([1, 1000])
+    f(given, right)
+    for _ in range(3):
+        tracemalloc.start()
+        for _ in range(20):
+            with pytest.raises(IndexError, match="index of k"):
+                fast(f)(given, wrong)
+        held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        assert held < given.nbytes
+    with pytest.raises(errors.ValueRangeError, match="1000"):
+        f(given, wrong)
+    assert fast(f)(given, right)[1].tolist() == [1.0, 1.0]
 
 
 def test_another_size_binds_the_same_entry_anew(monkeypatch: pytest.MonkeyPatch) -> None:

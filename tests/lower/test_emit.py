@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 import symgrad as sg
-from symgrad.backends import numba, program_for
+from symgrad.backends import numba
 from symgrad.backends.kernel import HEADER, kernel_module
 from symgrad.backends.lowered import lowered
 from symgrad.backends.numba import NumbaProgram
-from symgrad.backends.numpy import NumpyProgram
 from symgrad.ir.graph import Graph
 from symgrad.ir.types import Array
 from symgrad.lower.scalars import OPTIONS
@@ -223,24 +222,26 @@ def chain(length: int) -> tuple[Tensor, Tensor]:
     return x, y
 
 
-def test_a_huge_program_of_numbers_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_huge_program_of_numbers_is_compiled_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = chain(100)
     monkeypatch.setattr(numba, "LARGEST_SCALAR", 100)
-    f = sg.compile(x, y)
-    assert isinstance(f.program, NumpyProgram)
-    expected = 1.0
+    f = sg.compile(x, [y, sg.grad(y, x)])
+    assert isinstance(f.program, NumbaProgram)
+    assert f.program.in_steps
+    value, gradient = 1.0, 1.0
     for _ in range(100):
-        expected = float(np.sin(expected))
-    assert f(1.0) == pytest.approx(expected, rel=1e-12)
+        value, gradient = float(np.sin(value)), gradient * float(np.cos(value))
+    for _ in range(2):
+        assert f(1.0) == pytest.approx((value, gradient), rel=1e-12)
+    assert len(f.program.steps.functions) < 10  # type: ignore[union-attr]
     assert f.source.count("sin_f64(") >= 100
 
 
 def test_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = sg.optimize(Graph([(xy := chain(9))[0]], [xy[1]]))
-    monkeypatch.setattr(numba, "LARGEST_SCALAR", 10)
-    assert isinstance(program_for(graph, "numba"), NumbaProgram)
-    monkeypatch.setattr(numba, "LARGEST_SCALAR", 9)
-    assert isinstance(program_for(graph, "numba"), NumpyProgram)
+    for limit, in_steps in ((10, False), (9, True)):
+        monkeypatch.setattr(numba, "LARGEST_SCALAR", limit)
+        assert NumbaProgram(graph).in_steps is in_steps
 
 
 def test_a_deep_chain_in_a_loop_is_lowered_without_recursion() -> None:
