@@ -108,7 +108,8 @@ def _steady(result: Result, own: Result | None) -> tuple[str, ...]:
 
 def _sizes(result: Result, own: Result | None) -> tuple[str, ...]:
     first, second = result.passes
-    times = (sum(first), *first[:2], sum(first[2:]), sum(second[2:]))
+    more = statistics.median(a - b for a, b in zip(first[2:], second[2:], strict=True))
+    times = (sum(first), *first[:2], sum(first[2:]), more)
     return *map(duration, times), _ratio(result, own)
 
 
@@ -124,7 +125,7 @@ def _startup(result: Result, own: Result | None) -> tuple[str, ...]:
 TABLES = {
     "steady": (("median", "least", "quartiles", "/ symgrad", "first result after"), _steady),
     "sizes": (
-        ("first pass", "first size", "second size", "others", "the same again", "/ symgrad"),
+        ("all sizes", "first", "second", "others", "each more than if known", "/ symgrad"),
         _sizes,
     ),
     "startup": (

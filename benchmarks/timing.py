@@ -53,7 +53,7 @@ class Result:
         again: How many blocks were timed again, because the machine was disturbed.
         ready: Seconds to the first result, imports included, and compiling if it waits for that.
         second: Seconds to the second one.
-        passes: For a pass over batch sizes: seconds of each first call, then of each second.
+        passes: For batch sizes: seconds of each first call, then of one when the size is known.
         starts: For starts: seconds to the first result and to the second one, in each process,
             with caches on disk empty, and with filled ones.
     """

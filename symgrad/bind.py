@@ -19,6 +19,7 @@ class Signature:
 
     def __init__(self, graph: Graph):
         self.inputs = graph.inputs
+        self.dims = [_dims(node) for node in graph.inputs]
         self.names = [str(node.attrs["name"]) for node in graph.inputs]
         self.constraints = [c for c in graph.constraints if _checkable(c.left, c.right, graph)]
         bound = names_in(tuple(node.type.shape for node in graph.inputs))
@@ -45,15 +46,21 @@ class Signature:
                 f"{len(self.inputs)} arguments are needed ({', '.join(self.names)}), "
                 f"got {len(values)}"
             )
+        pairs = zip(self.inputs, values, strict=True)
+        arrays = [as_declared(node, value) for node, value in pairs]
         sizes: dict[str, int] = {}
-        source: dict[str, str] = {}
-        arrays = []
-        for node, value in zip(self.inputs, values, strict=True):
-            array = as_declared(node, value)
-            read_sizes(node, array, sizes, source)
-            arrays.append(array)
+        declared = zip(self.dims, arrays, strict=True)
+        if not all(_fits(dims, array.shape, sizes) for dims, array in declared):
+            self._misfit(arrays)
         self.check(sizes)
         return arrays, sizes
+
+    def _misfit(self, arrays: Sequence[Array]) -> None:
+        """Raise for the first array that has not its declared shape."""
+        sizes: dict[str, int] = {}
+        source: dict[str, str] = {}
+        for node, array in zip(self.inputs, arrays, strict=True):
+            read_sizes(node, array, sizes, source)
 
     def by_name(self, values: Mapping[str, Any]) -> list[Any]:
         """Return arguments given by name, in order.
@@ -96,6 +103,20 @@ def named_in_order(names: Sequence[str], values: Mapping[str, Any]) -> list[Any]
             f"arguments by name: {'; '.join(parts)} (expected {', '.join(names)})"
         )
     return [values[name] for name in names]
+
+
+def _dims(node: Node) -> tuple[int | str, ...]:
+    return tuple(str(dim) if isinstance(dim, Size) else dim for dim in node.type.shape)
+
+
+def _fits(dims: Sequence[int | str], shape: Sequence[int], sizes: dict[str, int]) -> bool:
+    """Return whether an array has its declared shape, and read the named sizes off it."""
+    if len(dims) != len(shape):
+        return False
+    for dim, got in zip(dims, shape, strict=True):
+        if (sizes.setdefault(dim, got) if isinstance(dim, str) else dim) != got:
+            return False
+    return True
 
 
 def read_sizes(node: Node, array: Array, sizes: dict[str, int], source: dict[str, str]) -> None:
@@ -143,6 +164,10 @@ def as_declared(node: Node, value: Any) -> Array:
         DtypeError: for any other dtype, naming the tensor.
     """
     wanted = node.type.dtype
+    if type(value) is np.ndarray and value.dtype is wanted:
+        flags = value.flags
+        if flags.c_contiguous and flags.aligned:
+            return value
     if hasattr(value, "node"):
         raise errors.ArgumentError(
             f"{node.attrs['name']}: a call takes arrays, got the tensor {value!r}"

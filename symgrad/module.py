@@ -23,9 +23,8 @@ from symgrad.ir.call import Constraint
 from symgrad.ir.graph import Graph
 from symgrad.ir.names import identifier
 from symgrad.ir.node import Node
-from symgrad.ir.size import Size
+from symgrad.ir.size import Size, renamed
 from symgrad.ir.types import Array
-from symgrad.lower.element import renamed
 from symgrad.lower.scalars import OPTIONS, dtype_code
 from symgrad.lower.source import Source
 from symgrad.passes.pipeline import optimize

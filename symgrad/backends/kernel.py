@@ -11,9 +11,8 @@ from types import MappingProxyType
 from symgrad.ir.call import Constraint
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node
-from symgrad.ir.size import Shape, names_in
+from symgrad.ir.size import Shape, names_in, renamed
 from symgrad.ir.types import DType, TensorType
-from symgrad.lower.element import renamed
 from symgrad.lower.outline import Outline, kernel_line, outlined
 from symgrad.lower.scalars import FUNCTION_CALL, OPTIONS, dtype_code
 from symgrad.lower.scope import SHORT

@@ -27,10 +27,17 @@ _LINE = 64
 """The size of a line of the cache in bytes, which is that of the widest vectors."""
 
 
-def aligned(shape: Sequence[int], dtype: DType) -> Array:
-    """Return an array, not filled, that begins a line of the cache: a view of a little more."""
-    room = np.empty(math.prod(shape) * dtype.itemsize + _LINE, np.uint8)
-    return np.ndarray(shape, dtype, room, -address(room) % _LINE)
+def aligned(shapes: Sequence[Sequence[int]], dtypes: Sequence[DType]) -> list[Array]:
+    """Return arrays, not filled, that begin lines of the cache: views of one piece of memory."""
+    ends = [0]
+    for shape, dtype in zip(shapes, dtypes, strict=True):
+        ends.append(ends[-1] + -(-math.prod(shape) * dtype.itemsize // _LINE) * _LINE)
+    room = np.empty(ends.pop() + _LINE, np.uint8)
+    first = -address(room) % _LINE
+    return [
+        np.ndarray(shape, dtype, room, first + start)
+        for shape, dtype, start in zip(shapes, dtypes, ends, strict=True)
+    ]
 
 
 def _references(arrays: dict[Any, Array], key: Any) -> tuple[Array | None, tuple[int, int]]:
@@ -42,7 +49,7 @@ def _references(arrays: dict[Any, Array], key: Any) -> tuple[Array | None, tuple
     return array, (sys.getrefcount(array), sys.getrefcount(None if array is None else array.base))
 
 
-_UNUSED = _references({0: aligned((1,), np.dtype("f8"))}, 0)[1]
+_UNUSED = _references({0: aligned([(1,)], [np.dtype("f8")])[0]}, 0)[1]
 """The counts for an array that nothing else refers to. Interpreters differ in how they count."""
 
 
@@ -61,7 +68,7 @@ class Results:
         if array is None or references != _UNUSED or not _is_as_made(array, shape, dtype):
             if math.prod(shape) * dtype.itemsize < LARGE_RESULT:
                 return np.empty(shape, dtype)
-            array = aligned(shape, dtype)
+            (array,) = aligned([shape], [dtype])
         if self.counted:
             self.arrays[key] = array
         return array

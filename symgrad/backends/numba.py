@@ -28,8 +28,8 @@ from symgrad.ir.call import Constraint
 from symgrad.ir.cost import Cost, size_in_bytes, total_cost
 from symgrad.ir.graph import Graph
 from symgrad.ir.node import Node
-from symgrad.ir.size import Dim, Size, evaluate, multiply, product
-from symgrad.ir.types import Array
+from symgrad.ir.size import Dim, Size, evaluate, evaluator, multiply, product
+from symgrad.ir.types import Array, DType
 from symgrad.lower.source import Allocation, Result, Source
 
 LARGEST = 3000
@@ -92,6 +92,8 @@ class NumbaProgram:
         self.constants: list[Array] = []
         self.temporaries: list[Allocation] = []
         self.outputs: list[Allocation] = []
+        self.shapes: Callable[[Mapping[str, int]], Any] = evaluator(())
+        self.dtypes: list[DType] = []
         self.returned: tuple[Result, ...] = ()
         self.scalars = [not n.type.shape and n not in self.updates for n in graph.inputs]
         self.lock = threading.RLock()
@@ -130,6 +132,8 @@ class NumbaProgram:
         """Compile a program, or load it from the cache."""
         self.constants = list(source.constants)
         self.temporaries, self.outputs = allocations(source)
+        self.shapes = evaluator(tuple(a.shape for a in self.temporaries))
+        self.dtypes = [a.dtype for a in self.temporaries]
         self.returned = source.returned
         if self.in_steps:
             program = stepped_module(self.graph, source, self.updates, self.given)
@@ -148,9 +152,7 @@ class NumbaProgram:
         It takes the inputs, and the arrays for those results that are ``given``, and returns the
         other results. What does not fit raises: dtypes, layouts and sizes are checked.
         """
-        shapes: list[Any] = [evaluate(a.shape, sizes) for a in self.temporaries]
-        arrays = [aligned(s, a.dtype) for s, a in zip(shapes, self.temporaries, strict=True)]
-        fixed = [*self.constants, *arrays]
+        fixed = [*self.constants, *aligned(self.shapes(sizes), self.dtypes)]
         given = {result.array for result in self.returned[: self.given or 0]}
         if not self._are_own(given):
             return _not_compiled

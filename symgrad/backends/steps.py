@@ -28,7 +28,7 @@ import numpy as np
 from symgrad.backends import cache, layout
 from symgrad.backends.kernel import SteppedModule
 from symgrad.backends.memory import LARGE_RESULT, Results
-from symgrad.ir.size import Shape, evaluate, multiply, product
+from symgrad.ir.size import Dim, Shape, evaluate, evaluator, multiply, product
 from symgrad.ir.types import FLOAT64, Array, TensorType
 
 PROGRAM = """from numba import njit, types
@@ -141,7 +141,7 @@ class Steps:
         self.functions = {f.name: getattr(module, f.name) for f in program.outline.functions}
         self.words = [0] * len(Word)
         self.sized: list[int] = []
-        self.shapes: list[Shape] = []
+        self.unknown: list[Dim] = []
         self.places: dict[str, int] = {}
         self.keepers: list[int] = []
         passed = [name for call in program.outline.calls for name in call.results]
@@ -164,6 +164,7 @@ class Steps:
             found = [operands[name] for name in (*call.arguments, *call.results)]
             self.words += [entries[call.function], 2 + len(found), *found]
         self.words.append(0)
+        self.dims = evaluator(tuple(self.unknown))
         self.template = np.array(self.words, np.int64)
 
     def _array(self, of: str, shape: Shape) -> int:
@@ -174,7 +175,7 @@ class Steps:
 
     def _shape(self, shape: Shape) -> None:
         self.sized += range(len(self.words), len(self.words) + len(shape))
-        self.shapes.append(shape)
+        self.unknown += shape
         self.words += [0] * len(shape)
 
     def _head(self, released: bool) -> None:
@@ -229,8 +230,7 @@ class Steps:
         table = self.template.copy().view(layout.Table)
         first = len(Word)
         table[first : first + len(fixed)] = [layout.address(array) for array in fixed]
-        shapes: Any = evaluate(tuple(self.shapes), sizes)
-        table[self.sized] = [dim for shape in shapes for dim in shape]
+        table[self.sized] = self.dims(sizes)
         keepers = []
         for place, (name, type_) in zip(self.keepers, self.program.results.items(), strict=True):
             shape: Any = evaluate(type_.shape, sizes)

@@ -6,9 +6,10 @@ whichever fits. Sizes compare by value: ``n + 1 == 1 + n``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from symgrad.errors import ShapeError, SymbolicError
 
@@ -226,6 +227,25 @@ def evaluate(value: object, sizes: Mapping[str, int]) -> object:
     if isinstance(value, tuple):
         return tuple(evaluate(item, sizes) for item in value)
     return value
+
+
+def evaluator(value: tuple[object, ...]) -> Callable[[Mapping[str, int]], Any]:
+    """Return what `evaluate` does to a tuple of sizes and tuples, compiled: many times as fast."""
+    names = sorted(names_in(value))
+    short = {name: f"s{i}" for i, name in enumerate(names)}
+
+    def code(item: object) -> str:
+        if isinstance(item, tuple):
+            return f"({''.join(f'{code(inner)}, ' for inner in item)})"
+        return renamed(str(item), short) if isinstance(item, Size) else repr(item)
+
+    compiled = eval(f"lambda {', '.join(short.values())}: {code(value)}")
+    return lambda sizes: compiled(*[sizes[name] for name in names])
+
+
+def renamed(text: str, names: Mapping[str, str]) -> str:
+    """Return ``text`` with all words replaced at once, so that no replacement is replaced."""
+    return re.sub(r"[^\W\d]\w*", lambda match: names.get(match[0], match[0]), text)
 
 
 def names_in(value: object) -> frozenset[str]:

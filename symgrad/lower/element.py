@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from symgrad.ir.graph import Graph
 from symgrad.ir.names import cotangents, identifier, value_names
 from symgrad.ir.node import Node, scalar_value
-from symgrad.ir.size import Dim, Shape, Size, names_in
+from symgrad.ir.size import Dim, Shape, Size, names_in, renamed
 from symgrad.ir.types import FLOAT64, DType
 from symgrad.lower import vectormath
 from symgrad.lower.access import (
@@ -333,11 +333,6 @@ def literal(value: Any, dtype: DType) -> str:
 def loop_name(axis: int) -> str:
     """Return the variable of the loop over an axis."""
     return _LOOP_NAMES[axis] if axis < len(_LOOP_NAMES) else f"i{axis}"
-
-
-def renamed(text: str, names: Mapping[str, str]) -> str:
-    """Return ``text`` with all words replaced at once, so that no replacement is replaced."""
-    return re.sub(r"[^\W\d]\w*", lambda match: names.get(match[0], match[0]), text)
 
 
 def _read_at(node: Node, position: Position) -> Iterator[tuple[Node, Position]]:

@@ -174,10 +174,10 @@ class TestCalls:
 
 
 def test_the_counts_of_this_interpreter() -> None:
-    arrays: dict[Any, Array] = {0: memory.aligned((1,), FLOAT64)}
+    arrays: dict[Any, Array] = {0: memory.aligned([(1,)], [FLOAT64])[0]}
     objects, views = memory._UNUSED
     assert memory._references(arrays, 0)[1] == (objects, views)
-    held = memory.aligned((1,), FLOAT64)
+    held = memory.aligned([(1,)], [FLOAT64])[0]
     assert memory._references({0: held}, 0)[1] == (objects + 1, views)
     seen = held[:]
     assert memory._references({0: held}, 0)[1] == (objects + 1, views + 1)

@@ -16,6 +16,7 @@ from symgrad.ir.size import (
     add,
     divide,
     evaluate,
+    evaluator,
     floordiv,
     grows_faster,
     multiply,
@@ -126,6 +127,15 @@ def test_what_grows_faster_is_larger_for_large_sizes(a: Dim, b: Dim) -> None:
 )
 def test_text(dim: Dim, text: str) -> None:
     assert sorted(str(dim).split(" + ")) == sorted(text.split(" + "))
+
+
+@given(dims, dims)
+@steady
+def test_a_compiled_evaluator_gives_the_same(a: Dim, b: Dim) -> None:
+    value = (a, (b, 1, a), (), (b,), -2, floordiv(a, 3))
+    compiled = evaluator(value)
+    for sizes in (VALUES, {"n": 1, "m": 50, "k": 2, "other": 4}):
+        assert compiled(sizes) == evaluate(value, sizes)
 
 
 def test_names_product_and_shape_text() -> None:
