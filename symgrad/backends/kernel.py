@@ -28,8 +28,9 @@ from symgrad.backends.entry_writer import Interface
 from symgrad.backends.interleave import interleave
 from symgrad.backends.jit import Helper, NoAlias, fill, gemm, gemv, row, wide
 from symgrad.backends.jit import larger as max, smaller as min
-from symgrad.backends.steps_writer import Step
 """
+
+_STEPS = "from symgrad.backends.steps_writer import Step"
 
 _INSIDE = "pipeline_class=Helper, no_cpython_wrapper=True, no_cfunc_wrapper=True, "
 """Helpers are called by kernels only; wrappers for other callers would take time to compile."""
@@ -158,7 +159,7 @@ def stepped_module(
     options = _kernel_options(source, compiler="Step")
     steps = [f"{_decorator(f.types, options)}\n{_wide(f.text)}" for f in outline.functions]
     return SteppedModule(
-        text="\n\n".join([*_preamble(source), *steps]),
+        text="\n\n".join([_STEPS, *_preamble(source), *steps]),
         outline=outline,
         arguments=arguments,
         results={name: type_ for name, type_ in results.items() if name not in arguments},

@@ -139,7 +139,9 @@ class NumbaProgram:
             program = stepped_module(self.graph, source, self.updates, self.given)
             module = cache.load(program.text)
             released = self.given is not None
-            self.kernel = self.steps = Steps(program, module, released, self.results)
+            # Other threads look at the kernel: it comes last.
+            self.steps = Steps(program, module, released, self.results)
+            self.kernel = self.steps.kernel
             return
         # So many copies of each helper would take long to compile.
         inline = len(self.graph) <= LARGEST
