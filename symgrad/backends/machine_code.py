@@ -93,18 +93,24 @@ class Writer:
         self.function = ir.Function(module, signature, name_of(descriptor))
         self.builder = ir.IRBuilder(self.function.append_basic_block())
         self.api = context.get_python_api(self.builder)
-        self.refused = self.function.append_basic_block("refused")
         self.failed = self.nothing = self.function.append_basic_block("failed")
+        self.refused = self.refusal()
         table, self.next, self.count = self.function.args
         self.table = self.load(self.address(table), layout.ArrayFields.data.offset)
 
     def end(self) -> None:
-        """Write the ends of the function where something is refused, or has failed."""
-        self.builder.position_at_end(self.refused)
-        self.api.err_set_none("PyExc_TypeError")
-        self.builder.branch(self.nothing)
+        """Write the end of the function where something has failed."""
         self.builder.position_at_end(self.nothing)
         self.builder.ret(self.api.get_null_object())
+
+    def refusal(self) -> Any:
+        """Write what refuses a call, and lets go of all that has been made until here."""
+        here, refused = self.builder.block, self.function.append_basic_block("refused")
+        self.builder.position_at_end(refused)
+        self.api.err_set_none("PyExc_TypeError")
+        self.builder.branch(self.failed)
+        self.builder.position_at_end(here)
+        return refused
 
     def called(self, values: list[Any]) -> Any:
         """Call the kernel, and return its status and result."""

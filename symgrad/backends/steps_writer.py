@@ -168,9 +168,12 @@ class _ProgramWriter(Writer):
         self.require(self.same(self.count, self.word(Word.COUNT)))
         self.array_type, self.make_scalar, self.make_array = map(self.word, ADDRESSES)
         self.read()
-        self.compare()
         together = self.keeps(self.needs(self.python("PyTuple_New", self.word(Word.MADE))))
         self.make(together)
+        # To make objects may have run other code, which has called this function.
+        self.refused = self.refusal()
+        self.read()
+        self.place_results(together)
         released = builder.icmp_unsigned("!=", self.word(Word.RELEASED), _INT(0))
         thread = cgutils.alloca_once(builder, cgutils.voidptr_t)
         with builder.if_then(released):
@@ -212,6 +215,11 @@ class _ProgramWriter(Writer):
 
     def read(self) -> None:
         """Take all arguments: compare what they are, and note the numbers, and where arrays lie."""
+        self.take()
+        self.compare()
+
+    def take(self) -> None:
+        """Take all arguments that are as they must be."""
         builder = self.builder
         here = cgutils.alloca_once_value(builder, self.word(Word.GIVEN))
         with cgutils.for_range(builder, self.count) as loop:
@@ -277,9 +285,14 @@ class _ProgramWriter(Writer):
         """Make the arrays of results, in the tuple that is returned."""
         for entry, position, rank in self.results():
             with self.builder.if_then(self.builder.icmp_signed(">=", rank, _INT(0))):
-                array = self.needs(self.new(entry, rank))
-                self.python_set(together, position, array)
-                data = self.load(self.address(array), layout.ArrayFields.data.offset)
+                self.python_set(together, position, self.needs(self.new(entry, rank)))
+
+    def place_results(self, together: Any) -> None:
+        """Note where the arrays of results lie."""
+        for entry, position, rank in self.results():
+            with self.builder.if_then(self.builder.icmp_signed(">=", rank, _INT(0))):
+                array = self.address(self.python("PyTuple_GetItem", together, position))
+                data = self.load(array, layout.ArrayFields.data.offset)
                 self.put(data, self.at(entry, Returned.PLACE))
 
     def new(self, entry: Any, rank: Any) -> Any:

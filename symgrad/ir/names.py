@@ -108,12 +108,18 @@ def identifier(name: str, taken: set[str]) -> str:
                    for c in name).strip("_") or "v"  # fmt: skip
     if text[0].isdigit():
         text = f"v_{text}"
-    candidate, number = text, 1
-    while candidate in taken or candidate in _RESERVED:
-        number += 1
-        candidate = f"{text}_{number}"
-    taken.add(candidate)
-    return candidate
+    name = text
+    if text in taken or text in _RESERVED:
+        # A large graph has thousands of one name: double the number, then halve the distance.
+        used, free = 1, 2
+        while f"{text}_{free}" in taken:
+            used, free = free, 2 * free
+        while free - used > 1:
+            middle = (used + free) // 2
+            used, free = (middle, free) if f"{text}_{middle}" in taken else (used, middle)
+        name = f"{text}_{free}"
+    taken.add(name)
+    return name
 
 
 _RESERVED = frozenset(

@@ -73,7 +73,8 @@ def _absorb(user: Statement, statement: Statement) -> bool:
     """Write ``statement`` into ``user`` if the line stays short enough to read."""
     if user.is_in_block:
         return False
-    text = re.sub(rf"(?<![\w.]){statement.target}(?!\w)", f"({statement.text})", user.text)
+    target, inner = statement.target, f"({statement.text})"
+    text = NAME.sub(lambda found: inner if found[0] == target else found[0], user.text)
     if len(text) + len(user.target) > _WIDTH:
         return False
     user.text = text

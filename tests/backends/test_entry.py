@@ -16,9 +16,12 @@ import pytest
 import symgrad as sg
 from symgrad import errors
 from symgrad.backends import numba
+from symgrad.backends.memory import Results
 from symgrad.ir.types import Array
 
 n = 3
+N = 200_000
+"""So many numbers are a large result."""
 
 
 @pytest.fixture(autouse=True, params=["one function", "steps"])
@@ -284,7 +287,7 @@ def test_steps_are_entered_with_the_sizes_of_the_call_before(way: str) -> None:
 def test_large_results_are_kept_by_the_program() -> None:
     x = sg.vector("x", "n")
     f = sg.compile(x, [x + 1, x.reshape((1, -1)) * 2, sg.sum(x)])
-    given = np.ones(200_000)
+    given = np.ones(N)
     f(given)
     held = fast(f)(given)
     addresses = {a.ctypes.data for a in held[:2]}
@@ -294,8 +297,61 @@ def test_large_results_are_kept_by_the_program() -> None:
     del latest
     again = fast(f)(given)
     assert {a.ctypes.data for a in again[:2]} == addresses
-    assert (again[0] == 2).all() and again[1].shape == (1, 200_000) and (again[1] == 2).all()
-    assert again[2] == 200_000
+    assert (again[0] == 2).all() and again[1].shape == (1, N) and (again[1] == 2).all()
+    assert again[2] == N
+
+
+def test_a_call_while_another_one_makes_its_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What keeps the memory of large results is Python code: another thread may take over."""
+    x, s = sg.vector("x", "n"), sg.scalar("s")
+    f = sg.compile([x, s], [x * s, x + s, sg.sum(x)])
+    small, large = np.full(N, 1.0), np.full(N, 5.0)
+    inside: list[Any] = []
+    empty = Results.empty
+
+    def interrupted(self: Results, *arguments: Any) -> Array:
+        if not inside:
+            inside.append(None)
+            inside[0] = f(large, 3.0)
+        return empty(self, *arguments)
+
+    monkeypatch.setattr(Results, "empty", interrupted)
+    for _ in range(3):
+        inside.clear()
+        first, second, total = f(small, 2.0)
+        assert (first == 2).all() and (second == 3).all() and total == N
+        first, second, total = inside[0]
+        assert (first == 15).all() and (second == 8).all() and total == 5 * N
+
+
+def test_a_call_while_objects_are_collected() -> None:
+    """Until Python 3.12, to make a tuple may run the collector, and that any code."""
+    x = sg.vector("x", "n")
+    f = sg.compile(x, [x * 2.0, sg.sum(x)])
+    small, large = np.ones(3), np.full(3, 5.0)
+    f(small)
+    call = fast(f)
+    kept: list[Any] = []
+
+    def collected(phase: str, _info: Any) -> None:
+        if phase == "start":
+            gc.callbacks.remove(collected)
+            kept.append(call(large))
+
+    before = gc.get_threshold()
+    gc.set_threshold(5, 1, 1)
+    try:
+        for _ in range(500):
+            if collected not in gc.callbacks:
+                gc.callbacks.append(collected)
+            result = call(small)
+            kept.append(result)
+            assert result[0][0] == 2.0
+            assert result[1] == 3.0
+    finally:
+        gc.set_threshold(*before)
+        if collected in gc.callbacks:
+            gc.callbacks.remove(collected)
 
 
 def test_errors_inside_leave_nothing_behind() -> None:
