@@ -10,6 +10,8 @@ Only generated modules import this one, and with it Numba.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
@@ -283,19 +285,17 @@ class _ProgramWriter(Writer):
 
     def make(self, together: Any) -> None:
         """Make the arrays of results, in the tuple that is returned."""
-        for entry, position, rank in self.results():
-            with self.builder.if_then(self.builder.icmp_signed(">=", rank, _INT(0))):
-                self.python_set(together, position, self.needs(self.new(entry, rank)))
+        with self.each_result() as (entry, position):
+            self.python_set(together, position, self.needs(self.new(entry)))
 
     def place_results(self, together: Any) -> None:
         """Note where the arrays of results lie."""
-        for entry, position, rank in self.results():
-            with self.builder.if_then(self.builder.icmp_signed(">=", rank, _INT(0))):
-                array = self.address(self.python("PyTuple_GetItem", together, position))
-                data = self.load(array, layout.ArrayFields.data.offset)
-                self.put(data, self.at(entry, Returned.PLACE))
+        with self.each_result() as (entry, position):
+            array = self.address(self.python("PyTuple_GetItem", together, position))
+            data = self.load(array, layout.ArrayFields.data.offset)
+            self.put(data, self.at(entry, Returned.PLACE))
 
-    def new(self, entry: Any, rank: Any) -> Any:
+    def new(self, entry: Any) -> Any:
         """Make an array: as the table says, or a new one."""
         builder = self.builder
         keeper = self.at(entry, Returned.KEEPER)
@@ -303,6 +303,7 @@ class _ProgramWriter(Writer):
         with builder.if_else(self.same(keeper, _INT(0))) as (is_new, is_kept):
             with is_new:
                 dims = self.place(builder.add(entry, _INT(Returned.SHAPE)))
+                rank = self.at(entry, Returned.RANK)
                 dtype = self.at(entry, Returned.DTYPE)
                 builder.store(self.new_array(dtype, builder.trunc(rank, _CODE), dims), made)
             with is_kept:
@@ -312,11 +313,10 @@ class _ProgramWriter(Writer):
 
     def box(self, together: Any) -> None:
         """Make the results that are numbers."""
-        for entry, position, rank in self.results():
-            with self.builder.if_then(self.builder.icmp_signed("<", rank, _INT(0))):
-                place = self.place(self.at(entry, Returned.PLACE))
-                number = self.new_scalar(place, self.at(entry, Returned.DTYPE))
-                self.python_set(together, position, number)
+        with self.each_result(numbers=True) as (entry, position):
+            place = self.place(self.at(entry, Returned.PLACE))
+            number = self.new_scalar(place, self.at(entry, Returned.DTYPE))
+            self.python_set(together, position, number)
 
     def python_set(self, together: Any, position: Any, item: Any) -> None:
         """Put an object into a tuple, which owns it then."""
@@ -325,13 +325,19 @@ class _ProgramWriter(Writer):
         function = cgutils.get_or_insert_function(module, signature, "PyTuple_SetItem")
         self.builder.call(function, [together, position, item])
 
-    def results(self) -> Any:
-        """Write a loop over all results: their place in the table, in the tuple, and their rank."""
+    @contextmanager
+    def each_result(self, numbers: bool = False) -> Iterator[tuple[Any, Any]]:
+        """Write a loop over the results that are arrays, or numbers.
+
+        It gives their place in the table, and in the tuple.
+        """
         builder = self.builder
         here = cgutils.alloca_once_value(builder, self.word(Word.RESULTS))
         with cgutils.for_range(builder, self.word(Word.MADE)) as loop:
             entry = builder.load(here)
             rank = self.at(entry, Returned.RANK)
-            yield entry, loop.index, rank
-            dims = builder.select(builder.icmp_signed(">", rank, _INT(0)), rank, _INT(0))
+            is_number = builder.icmp_signed("<", rank, _INT(0))
+            with builder.if_then(is_number if numbers else builder.not_(is_number)):
+                yield entry, loop.index
+            dims = builder.select(is_number, _INT(0), rank)
             builder.store(builder.add(builder.add(entry, _INT(Returned.SHAPE)), dims), here)
