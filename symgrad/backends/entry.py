@@ -31,18 +31,22 @@ from symgrad.backends.entry_writer import EntryWriter, Interface
 from symgrad.backends.interleave import InterleavingLower
 from symgrad.backends.jit import NoAlias
 from symgrad.backends.machine_code import code_of, numbers_in
-from symgrad.ir.types import FLOAT64, Array
+from symgrad.ir.types import Array
+
+WriteEntry = Callable[[Any, Any, Any, bool], None]
+"""Writes an entry, given Numba's context, a module, what the kernel is like, and whether it is run
+without Python's lock."""
 
 
 class _Lower(InterleavingLower):
-    def __init__(self, interface: Interface, *arguments: Any, **options: Any):
-        self.interface = interface
+    def __init__(self, write: WriteEntry, *arguments: Any, **options: Any):
+        self.write = write
         super().__init__(*arguments, **options)
 
     def create_cpython_wrapper(self, release_gil: bool = False) -> None:
         """Write the entry instead of Numba's wrapper."""
         module = self.context.create_module("entry")
-        EntryWriter(self.context, module, self.fndesc, self.interface, release_gil).write()
+        self.write(self.context, module, self.fndesc, release_gil)
         self.library.add_ir_module(module)
 
 
@@ -53,26 +57,30 @@ class _Lowering(NativeLowering):
     def run_pass(self, state: Any) -> bool:
         """Lower a kernel."""
         # Numba compiles under a lock, and no kernel calls another.
-        self.interface = state.pipeline.interface
+        self.write = state.pipeline.write
         done: bool = super().run_pass(state)
         return done
 
     @property
     def lowering_class(self) -> Any:
         """What lowers a function."""
-        return functools.partial(_Lower, self.interface)
+        return functools.partial(_Lower, self.write)
 
 
-class _Entered(NoAlias):
-    """Numba's compiler, but for the wrapper: another function takes its place."""
+class Entered(NoAlias):
+    """Numba's compiler, but for the wrapper: what ``write`` writes takes its place."""
 
-    interface: Interface
+    write: WriteEntry
     lowering = _Lowering
 
 
 def entered(interface: Interface) -> Any:
     """Return Numba's compiler for a kernel that `entry` calls."""
-    return type("Entered", (_Entered,), {"interface": interface})
+
+    def write(context: Any, module: Any, descriptor: Any, release_gil: bool) -> None:
+        EntryWriter(context, module, descriptor, interface, release_gil).write()
+
+    return type("Entered", (Entered,), {"write": staticmethod(write)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +122,14 @@ def entry(
         is_array = isinstance(type_, types.Array)
         dtype = as_dtype(type_.dtype if is_array else type_)
         dtypes.append(dtype)
-        flags = layout.WRITEABLE if position in written else 0
-        flags |= layout.ALIGNED | layout.CONTIGUOUS
+        flags = layout.flags(position in written)
         if position in keepers:
             outputs += [id(dtype), keepers[position].large, id(keepers[position].make)]
         elif is_array:
             places[position] = len(words)
             words += [0, flags, layout.kind(dtype)]
         else:
-            # Python's float is the only one of its numbers that has NumPy's layout.
-            also = float if dtype == FLOAT64 else dtype.type
-            words += [id(dtype.type), id(also), flags, layout.kind(dtype)]
+            words += [*layout.number_types(dtype), flags, layout.kind(dtype)]
     numbers = [as_dtype(type_) for type_ in numbers_in(descriptor.restype)]
     words += [*outputs, *map(id, numbers)]
     template = np.array(words, np.uint64).view(layout.Table)

@@ -153,9 +153,8 @@ def stepped_module(
         else:
             name, (dtype, _) = next(returned)
             results[name] = TensorType(dtype, ())
-    seen = dict(zip(inputs, [node.type for node in graph.inputs], strict=True))
+    seen, written = _seen(graph, source, updates)
     arguments = {**seen, **dict(islice(results.items(), given or 0))}
-    written = {name for name, node in zip(inputs, graph.inputs, strict=True) if node in updates}
     options = _kernel_options(source, compiler="Step")
     steps = [f"{_decorator(f.types, options)}\n{_wide(f.text)}" for f in outline.functions]
     return SteppedModule(
@@ -169,6 +168,14 @@ def stepped_module(
         apart=_apart(seen, written),
         bare=is_bare(source.returned, given),
     )
+
+
+def _seen(
+    graph: Graph, source: Source, updates: Mapping[Node, Node]
+) -> tuple[dict[str, TensorType], set[str]]:
+    """Return the inputs as a caller gives them, and which of them are written to."""
+    pairs = list(zip(source.arguments, graph.inputs, strict=False))
+    return {n: node.type for n, node in pairs}, {n for n, node in pairs if node in updates}
 
 
 def _apart(types: Mapping[str, TensorType], written: Set[str]) -> list[tuple[str, str]]:
@@ -271,12 +278,11 @@ def _interface(
         return tuple(d if isinstance(d, int) else renamed(str(d), names) for d in shape)
 
     position = {name: i for i, name in enumerate(types)}
-    seen = dict(zip(types, [node.type for node in graph.inputs], strict=False))
-    written = {name for name, node in zip(types, graph.inputs, strict=False) if node in updates}
+    seen, written = _seen(graph, source, updates)
     interface = {
         # The kernel has one element for a number that is updated, but it comes without axes.
         "shapes": [
-            *(dims(node.type.shape) for node in graph.inputs),
+            *(dims(type_.shape) for type_ in seen.values()),
             *(dims(type_.shape) for type_ in [*types.values()][len(graph.inputs) :]),
         ],
         "relations": [renamed(f"{c.left} {c.relation} {c.right}", names) for c in constraints],

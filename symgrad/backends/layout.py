@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from symgrad import errors
-from symgrad.ir.types import Array, DType
+from symgrad.ir.types import FLOAT64, Array, DType
 
 HEAD = object.__basicsize__
 """How many bytes stand before the fields of an object."""
 TYPE = HEAD - ctypes.sizeof(ctypes.c_void_p)
 """Where an object has its type: last in its head."""
-CONTIGUOUS, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400
+_CONTIGUOUS, _ALIGNED, _WRITEABLE = 0x1, 0x100, 0x400
 """Flags of an array."""
 _SCALAR, _NEW_FROM_DESCR = 60, 94
 """Positions in NumPy's table of C functions: PyArray_Scalar, PyArray_NewFromDescr."""
@@ -89,6 +89,19 @@ def kind(dtype: DType) -> int:
     """Return the eight bytes that tell a dtype from others."""
     found: int = DTypeFields.from_address(id(dtype)).kind
     return found
+
+
+def number_types(dtype: DType) -> tuple[int, int]:
+    """Return the addresses of the types whose objects hold a number of a dtype as arrays do.
+
+    Of Python's own numbers that is float only.
+    """
+    return id(dtype.type), id(float if dtype == FLOAT64 else dtype.type)
+
+
+def flags(written: bool) -> int:
+    """Return the flags that an array must have which is read where it lies, or written to."""
+    return _CONTIGUOUS | _ALIGNED | (_WRITEABLE if written else 0)
 
 
 @functools.cache

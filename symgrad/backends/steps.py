@@ -29,7 +29,7 @@ from symgrad.backends import cache, layout
 from symgrad.backends.kernel import SteppedModule
 from symgrad.backends.memory import LARGE_RESULT, Results
 from symgrad.ir.size import Dim, Shape, evaluate, evaluator, multiply, product
-from symgrad.ir.types import FLOAT64, Array, TensorType
+from symgrad.ir.types import Array, TensorType
 
 PROGRAM = """from numba import njit, types
 
@@ -208,17 +208,10 @@ class Steps:
     def _given(self, name: str, type_: TensorType) -> None:
         """Write what an argument must be."""
         dtype = type_.dtype
-        flags = layout.ALIGNED | layout.CONTIGUOUS
-        if name in self.program.written:
-            flags |= layout.WRITEABLE
-        if name in self.program.shapes:
-            numbers, itemsize = (0, 0), 0
-        else:
-            # Python's float is the only one of its numbers that has NumPy's layout.
-            also = float if dtype == FLOAT64 else dtype.type
-            numbers, itemsize = (id(dtype.type), id(also)), dtype.itemsize
-        kind = layout.kind(dtype)
-        self.words += [*numbers, flags, kind, itemsize, self.places[name], type_.ndim]
+        is_array = name in self.program.shapes
+        self.words += (0, 0) if is_array else layout.number_types(dtype)
+        self.words += [layout.flags(name in self.program.written), layout.kind(dtype)]
+        self.words += [0 if is_array else dtype.itemsize, self.places[name], type_.ndim]
         self._shape(type_.shape)
 
     def bound(self, fixed: Sequence[Array], sizes: Mapping[str, int]) -> Callable[..., Any]:

@@ -17,12 +17,10 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.compiler_machinery import register_pass
 from numba.extending import intrinsic
 
 from symgrad.backends import layout
-from symgrad.backends.interleave import InterleavingLower, InterleavingLowering
-from symgrad.backends.jit import NoAlias
+from symgrad.backends.entry import Entered
 from symgrad.backends.machine_code import (
     Writer,
     array_at,
@@ -38,61 +36,13 @@ _CODE = ir.IntType(32)
 _WORDS = _INT.as_pointer()
 
 
-class _StepLower(InterleavingLower):
-    def create_cpython_wrapper(self, release_gil: bool = False) -> None:
-        """Write the entry from the table instead of Numba's wrapper."""
-        module = self.context.create_module("entry")
-        _write_step(self.context, module, self.fndesc)
-        self.library.add_ir_module(module)
-
-
-@register_pass(mutates_CFG=True, analysis_only=False)
-class _StepLowering(InterleavingLowering):
-    _name = "step_lowering"
-
-    @property
-    def lowering_class(self) -> Any:
-        """What lowers a function."""
-        return _StepLower
-
-
-class Step(NoAlias):
-    """Numba's compiler for a step, which `run` calls."""
-
-    lowering = _StepLowering
-
-
-class _ProgramLower(InterleavingLower):
-    def create_cpython_wrapper(self, release_gil: bool = False) -> None:
-        """Write the entry of all programs instead of Numba's wrapper."""
-        module = self.context.create_module("entry")
-        _ProgramWriter(self.context, module, self.fndesc).write()
-        self.library.add_ir_module(module)
-
-
-@register_pass(mutates_CFG=True, analysis_only=False)
-class _ProgramLowering(InterleavingLowering):
-    _name = "program_lowering"
-
-    @property
-    def lowering_class(self) -> Any:
-        """What lowers a function."""
-        return _ProgramLower
-
-
-class Program(NoAlias):
-    """Numba's compiler for the function that runs a table."""
-
-    lowering = _ProgramLowering
-
-
 def _step_type(context: Any) -> Any:
     """Return the type of a step's entry: ``int entry(exception, table, places)``; 0 if all went."""
     function = context.call_conv.get_function_type(types.none, ())
     return ir.FunctionType(_CODE, [function.args[1], _WORDS, _WORDS])
 
 
-def _write_step(context: Any, module: Any, descriptor: Any) -> None:
+def _write_step(context: Any, module: Any, descriptor: Any, _release_gil: bool) -> None:
     """Write what calls a step with arguments from the table, and puts its results there."""
     kinds, returned = descriptor.argtypes, descriptor.restype
     signature = context.call_conv.get_function_type(returned, kinds)
@@ -341,3 +291,20 @@ class _ProgramWriter(Writer):
                 yield entry, loop.index
             dims = builder.select(is_number, _INT(0), rank)
             builder.store(builder.add(builder.add(entry, _INT(Returned.SHAPE)), dims), here)
+
+
+def _write_program(context: Any, module: Any, descriptor: Any, _release_gil: bool) -> None:
+    """Write the entry of all programs, which lets go of Python's lock where its table says so."""
+    _ProgramWriter(context, module, descriptor).write()
+
+
+class Step(Entered):
+    """Numba's compiler for a step, which `run` calls."""
+
+    write = staticmethod(_write_step)
+
+
+class Program(Entered):
+    """Numba's compiler for the function that runs a table."""
+
+    write = staticmethod(_write_program)
