@@ -229,12 +229,14 @@ def wide(_typing: Any) -> Any:
     """Let the function that calls this use the widest vectors of the processor.
 
     LLVM by itself keeps to 256 bits on processors with AVX-512, whose first generations slowed
-    down for wider ones.
+    down for wider ones. And it aligns the stack, so that vectors which do not fit in registers lie
+    within one line of cache each, only if it knows beforehand that there is a frame pointer.
     """
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         # llvmlite knows no attributes with values: this goes past its list of names.
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        for attribute in ('"prefer-vector-width"="512"', '"frame-pointer"="all"'):
+            set.add(builder.function.attributes, attribute)
         return context.get_dummy_value()
 
     return types.void(), code

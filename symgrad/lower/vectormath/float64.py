@@ -6,9 +6,9 @@ import numpy as np
 
 def scaled_f64(y, k):
     """Return y·2ᵏ, rounded once also where it is subnormal."""
+    k = k + 2046
     half = k >> 1
-    y = y * np.int64((half + 1023) << 52).view(np.float64)
-    return y * np.int64((k - half + 1023) << 52).view(np.float64)
+    return y * np.int64(half << 52).view(np.float64) * np.int64((k - half) << 52).view(np.float64)
 
 
 def nearest_f64(x):
@@ -298,15 +298,22 @@ def cosine_f64(r):
     return (1.0 - 0.5 * z) + z * z * cosine_terms_f64(z)
 
 
-def turned_f64(y, bits):
-    """Return y, or -y where the first bit is set."""
-    return np.int64(np.float64(y).view(np.int64) ^ (bits & -0x8000000000000000)).view(np.float64)
+def sides_f64(k, r):
+    """Return the bits of the sine and the cosine of k·π/2 + r, |r| <= π/4, but for the signs."""
+    s, c = np.float64(sine_f64(r)).view(np.int64), np.float64(cosine_f64(r)).view(np.int64)
+    swap = (s ^ c) & -(k & 1)
+    return s ^ swap, c ^ swap
+
+
+def signed_f64(y, sign):
+    """Return the number of these bits, with the first bit of ``sign`` turned in it."""
+    return np.int64(y ^ (sign & -0x8000000000000000)).view(np.float64)
 
 
 def sin_turned_f64(x, k, r, c):
     """Return the sine of x from its place in a quarter turn; c is half an ulp at most."""
-    y = cosine_f64(r) if k & 1 else sine_f64(r)
-    return turned_f64(y, (k << 62) ^ np.float64(x).view(np.int64))
+    s, _ = sides_f64(k, r)
+    return signed_f64(s, (k << 62) ^ np.float64(x).view(np.int64))
 
 
 def sin_f64(x):
@@ -321,8 +328,8 @@ def near_sin_f64(x):
 
 def cos_turned_f64(k, r, c):
     """Return a cosine from its place in a quarter turn; c is half an ulp at most."""
-    y = sine_f64(r) if k & 1 else cosine_f64(r)
-    return turned_f64(y, (k + 1) << 62)
+    _, c = sides_f64(k, r)
+    return signed_f64(c, (k + 1) << 62)
 
 
 def cos_f64(x):
