@@ -319,6 +319,25 @@ smaller, larger = _chosen("<"), _chosen(">")
 
 
 @intrinsic
+def plus(typing: Any, a: Any, b: Any) -> Any:
+    """Return a + b. Sums built of it may be taken in any order, so in vector registers.
+
+    After a call, Numba looks whether it raised. At the end of a loop, that leaves a block with
+    nothing in it, which LLVM drops, and with it what `interleave` says of the loop.
+    """
+    common = typing.unify_types(a, b)
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        x, y = (
+            context.cast(builder, value, given, common)
+            for value, given in zip(values, signature.args, strict=True)
+        )
+        return builder.fadd(x, y, flags=("contract", "reassoc"))
+
+    return common(a, b), code
+
+
+@intrinsic
 def row(_typing: Any, first: Any, step: Any) -> Any:
     """Return the row so many steps from the first one that a kernel computes.
 

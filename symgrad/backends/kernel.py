@@ -26,9 +26,12 @@ from numba import njit, types
 from symgrad.backends.entry import entered
 from symgrad.backends.entry_writer import Interface
 from symgrad.backends.interleave import interleave
-from symgrad.backends.jit import Helper, NoAlias, fill, gemm, gemv, row, wide
+from symgrad.backends.jit import Helper, NoAlias, fill, gemm, gemv, plus, row, wide
 from symgrad.backends.jit import larger as max, smaller as min
 """
+
+_OWN = frozenset({"gemm", "plus"})
+"""What takes the place of helpers that written modules have: BLAS, and an instruction."""
 
 _STEPS = "from symgrad.backends.steps_writer import Step"
 
@@ -209,8 +212,7 @@ def _kernel_options(source: Source, nogil: bool = False, compiler: str = "ENTERE
 
 
 def _preamble(source: Source, inline: bool = True) -> list[str]:
-    # BLAS takes the place of the written module's plain gemm.
-    helpers = [text for name, text in source.helpers.items() if name != "gemm"]
+    helpers = [text for name, text in source.helpers.items() if name not in _OWN]
     if not inline:
         helpers = [text.replace("forceinline=True, ", "") for text in helpers]
     return [HEADER, OPTIONS, *(text.replace("@njit(", f"@njit({_INSIDE}") for text in helpers)]

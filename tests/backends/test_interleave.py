@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import uuid
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -57,30 +58,50 @@ def test_loops_that_rarely_run() -> None:
     assert marked(*again, "for i in range(n):", last) == [f"{last} |     "]
 
 
-def products(dtype: str) -> int:
-    """Return how many multiplications of vectors LLVM writes for tanh, compiled now."""
-    found: list[str] = []
+def compiled_now(dtype: str, f: Callable[[Any], Any]) -> Any:
+    """Return the kernel of an expression, compiled now.
+
+    Machine code from the disk says nothing of what it was made from.
+    """
+    modules: list[Any] = []
 
     def load(text: str) -> Any:
-        # Machine code from the disk says nothing of what it was made from.
-        module = cache.load(f"{text}\n# {uuid.uuid4()}\n")
-        found.extend(module.kernel.inspect_llvm().values())
-        return module
+        modules.append(cache.load(f"{text}\n# {uuid.uuid4()}\n"))
+        return modules[-1]
 
     x = sg.vector("x", "n", dtype)
-    program = NumbaProgram(sg.optimize(Graph([x], [sg.tanh(x)])))
+    program = NumbaProgram(sg.optimize(Graph([x], [f(x)])))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("symgrad.backends.numba.cache", SimpleNamespace(load=load))
         program.compile()
-    return len(re.findall(r"fmul contract <(?!2|4 )\d+ x", found[0]))
+    return modules[0].kernel
 
 
+def products(dtype: str, f: Callable[[Any], Any]) -> int:
+    """Return how many multiplications of vectors LLVM writes for an expression."""
+    [text] = compiled_now(dtype, f).inspect_llvm().values()
+    return len(re.findall(r"fmul contract <(?!2|4 )\d+ x", text))
+
+
+@pytest.mark.parametrize("f", [sg.tanh, lambda x: sg.sum(sg.tanh(x))], ids=["map", "sum"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_vectors_are_computed_together(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vectors_are_computed_together(
+    dtype: str, f: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(interleave, "_has_room", lambda: False)
-    one = products(dtype)
+    one = products(dtype, sg.tanh)
     monkeypatch.setattr(interleave, "_has_room", lambda: True)
-    assert products(dtype) >= 3 * one
+    assert products(dtype, f) >= 3 * one
+
+
+@pytest.mark.skipif(not interleave._has_room(), reason="no registers of 64 bytes")
+def test_vectors_kept_on_the_stack_are_aligned() -> None:
+    """Else most of them lie in two lines of cache, where the caller's stack happens to end so."""
+    kernel = compiled_now("float32", lambda x: sg.sin(x) * sg.cos(x) / sg.log(x) + sg.exp(x))
+    [text] = kernel.inspect_asm().values()
+    kept = re.findall(r"(vmov\w+)\s+%zmm\d+, -?\d*\(%rsp\)", text)
+    assert kept
+    assert set(kept) <= {"vmovaps", "vmovdqa64"}
 
 
 def test_steps_of_large_programs() -> None:
