@@ -319,6 +319,15 @@ class TestData:
         train(y=train.parameters["w"][::-1])
         assert train.parameters["w"].tolist() == [1.5, 3, 7.5]
 
+    def test_a_number_as_data(self, backend: str) -> None:
+        y, w, v = sg.vector("y", 1), sg.parameter("w", init=2.0), sg.parameter("v", (1,))
+        model = sg.Model(w * sg.sum(y) + sg.sum((v - 2 * y) ** 2) / 2)
+        train = model.compile(backend, update=sg.optim.sgd(0.5), parameters={"v": [1.0]})
+        for _ in range(2):
+            train.parameters["w"][()], train.parameters["v"][:] = 2.0, 1.0
+            assert train(y=train.parameters["w"].reshape(1)) == 8.5
+            assert (train.parameters["w"], train.parameters["v"]) == (1, 2.5)
+
     def test_the_velocity_as_data(self, backend: str) -> None:
         y, w = sg.vector("y", "n"), sg.parameter("w", init=[1.0, 2.0])
         model = sg.Model(sg.sum((w - y[::-1]) ** 2) / 2)

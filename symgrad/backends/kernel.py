@@ -182,12 +182,13 @@ def _seen(
 
 
 def _apart(types: Mapping[str, TensorType], written: Set[str]) -> list[tuple[str, str]]:
-    """Return which arguments must not share memory: something written, and something only read.
+    """Return which arguments must not share memory: something written, and an array only read.
 
-    What is written belongs to the caller of the program, who keeps it apart.
+    A number is read before anything is written. What is written belongs to the caller of the
+    program, who keeps it apart.
     """
-    arrays = [name for name, type_ in types.items() if type_.shape]
-    return [(x, y) for x in arrays for y in arrays if x not in written and y in written]
+    read = [name for name, type_ in types.items() if type_.shape and name not in written]
+    return [(x, y) for x in read for y in types if y in written]
 
 
 def _decorator(types: Iterable[TensorType], options: str) -> str:

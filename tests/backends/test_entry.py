@@ -240,6 +240,20 @@ class TestSizes:
         train(x=np.zeros(4))
         assert train.program.fast(joined[:4], 1.0, joined[4:]) == 16
 
+    def test_what_is_read_lies_apart_from_a_number_that_is_written(self) -> None:
+        x, w = sg.vector("x", "n"), sg.parameter("w", init=3.0)
+        train = sg.Model(sg.sum(x) * w).compile(update=sg.optim.sgd(1.0))
+        held = train.parameters["w"]
+        assert train(x=np.ones(1)) == 3
+        assert train.program.fast is not None
+        with pytest.raises(TypeError):
+            train.program.fast(held.reshape(1), 1.0, held)
+        assert held == 2
+        assert train(x=held.reshape(1)) == 4
+        assert held == 0
+        joined = np.ones(2)
+        assert train.program.fast(joined[:1], 1.0, joined[1:].reshape(())) == 1
+
 
 def test_nothing_is_kept_of_arguments_and_results(total: sg.Compiled) -> None:
     number = np.float64(2)
