@@ -7,8 +7,10 @@ value whose last reader it is, element by element. Results are arrays of their o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
 from symgrad.ir.node import Node
 from symgrad.ir.size import Shape
@@ -21,12 +23,60 @@ VIEW = "reshape"
 
 @dataclass(slots=True)
 class Buffer:
-    """An array of the program: the value it was made for, and whether the caller gets it."""
+    """An array of the program.
+
+    Attributes:
+        owner: The value it was made for.
+        returned: Whether the caller gets it.
+        given: Whether it is the caller's.
+        filled: The step that computes its latest value.
+        last: The last step that reads that.
+    """
 
     owner: Node
     returned: bool = False
     given: bool = False
-    last: float = 0
+    filled: int = -1
+    last: float = -1
+
+
+@dataclass(slots=True)
+class _Alike:
+    """The arrays of one dtype and shape, so ordered that those in use need not be looked through.
+
+    Attributes:
+        made: All of them.
+        ready: A heap of positions: of those that may be free.
+        busy: A heap of the others: the last step that reads each, and its position.
+    """
+
+    made: list[Buffer] = field(default_factory=list)
+    ready: list[int] = field(default_factory=list)
+    busy: list[tuple[float, int]] = field(default_factory=list)
+
+    def add(self, buffer: Buffer) -> None:
+        """Add one that is in use."""
+        heappush(self.ready, len(self.made))
+        self.made.append(buffer)
+
+    def first(self, number: int, fits: Callable[[Buffer], bool]) -> Buffer | None:
+        """Return the first one made that nothing reads after this step, and that fits."""
+        while self.busy and self.busy[0][0] <= number:
+            heappush(self.ready, heappop(self.busy)[1])
+        found = None
+        passed = []
+        while self.ready and found is None:
+            position = heappop(self.ready)
+            buffer = self.made[position]
+            if buffer.last > number:
+                heappush(self.busy, (buffer.last, position))
+                continue
+            passed.append(position)
+            if fits(buffer):
+                found = buffer
+        for position in passed:
+            heappush(self.ready, position)
+        return found
 
 
 @dataclass(slots=True)
@@ -34,7 +84,9 @@ class Buffers:
     """The array that each stored value of rank 1 or more lives in."""
 
     of: dict[Node, Buffer] = field(default_factory=dict)
-    alike: dict[tuple[DType, Shape], list[Buffer]] = field(default_factory=dict)
+    alike: defaultdict[tuple[DType, Shape], _Alike] = field(
+        default_factory=lambda: defaultdict(_Alike)
+    )
 
 
 def assign(plan: Schedule) -> Buffers:
@@ -46,7 +98,7 @@ def assign(plan: Schedule) -> Buffers:
             if node in plan.stored and node.type.shape:
                 buffer = _taken(plan, found, nest, node) or _new(plan, found, node)
                 end = last.get(node, number)
-                buffer.last = max(buffer.last, end)
+                buffer.filled, buffer.last = number, max(buffer.last, end)
                 buffer.returned |= math.isinf(end) and not buffer.given
                 found.of[node] = buffer
     return found
@@ -59,7 +111,7 @@ def _new(plan: Schedule, found: Buffers, node: Node) -> Buffer:
         # What it views is an input or a constant, not an array of the program's own.
         return Buffer(node.inputs[0], given=True)
     buffer = Buffer(node)
-    found.alike.setdefault((node.type.dtype, node.type.shape), []).append(buffer)
+    found.alike[(node.type.dtype, node.type.shape)].add(buffer)
     return buffer
 
 
@@ -71,23 +123,24 @@ def _taken(plan: Schedule, found: Buffers, nest: Nest, node: Node) -> Buffer | N
         return found.of.get(node.inputs[0])
     if node in plan.sums and plan.sums[node].base in found.of:
         return found.of[plan.sums[node].base]
-    alike = found.alike.get((node.type.dtype, node.type.shape), ())
-    return next((b for b in alike if _free(plan, found, b, nest, node)), None)
-
-
-def _free(plan: Schedule, found: Buffers, buffer: Buffer, nest: Nest, node: Node) -> bool:
-    """Return whether ``node``, computed in ``nest``, may take the place of what is there."""
     number = plan.home[node]
-    if buffer.last != number or buffer.returned:
-        return buffer.last < number
-    if nest.kind != "loops" or not is_map(node):
-        return False
-    occupants = [n for n, b in found.of.items() if b is buffer]
-    if any(plan.home[n] == number for n in occupants):
+
+    def fits(buffer: Buffer) -> bool:
+        return buffer.last < number or _may_write_over(plan, found, buffer, nest, node)
+
+    return found.alike[(node.type.dtype, node.type.shape)].first(number, fits)
+
+
+def _may_write_over(plan: Schedule, found: Buffers, buffer: Buffer, nest: Nest, node: Node) -> bool:
+    """Return whether ``node`` may take the place of what only its own nest reads any more."""
+    if buffer.filled == plan.home[node] or nest.kind != "loops" or not is_map(node):
         return False
     here = identity(nest.space)
     return all(
-        at == here for member in nest.members for x, at in plan.reads(member) if x in occupants
+        at == here
+        for member in nest.members
+        for x, at in plan.reads(member)
+        if found.of.get(x) is buffer
     )
 
 
