@@ -139,12 +139,17 @@ def _derived_names(graph: Graph) -> list[str]:
 # Writing
 
 
+_WIDTH = 100
+"""A line is at most so long, where it can be cut."""
+
+_BELOW = "# That was the model. Below is what its functions need, and the check of its gradients."
+"""The line between what is the model's own and what is alike in all modules."""
+
 _IMPORTS = '''import numpy as np
 
 try:
     from numba import njit
 except ImportError:
-
     def njit(**_options):
         """Leave functions to Python where Numba is not installed: slower, the same results."""
         return lambda function: function
@@ -215,21 +220,21 @@ def _module(
     initial: Mapping[str, Array],
     gradients: Sequence[str],
 ) -> Module:
+    """Return a module: first what is the model's own, and below it what that needs."""
     sources = [lowered(f.graph, f"_{f.name}") for f in functions]
     first = functions[0]
-    parts = [_header(title, first), _IMPORTS, _declarations(first)]
-    arrays: dict[str, Array] = {}
-    if initial:
-        parts.append(_initial(initial, arrays))
-    parts += _tables(sources, arrays)
-    helpers = {name: text for source in sources for name, text in source.helpers.items()}
-    parts.append(OPTIONS)
-    parts += list(helpers.values())
-    parts += [f"@njit(cache=True, **OPTIONS)\n{source.returning_tuple}" for source in sources]
-    parts.append(_BIND)
+    parts = ["\n".join([_header(title, first), _IMPORTS, OPTIONS, _declarations(first)])]
     for function, source in zip(functions, sources, strict=True):
+        parts.append(f"@njit(cache=True, **OPTIONS)\n{source.returning_tuple}")
         parts.append(_public(function, source))
-    parts += _self_check(first, gradients)
+    arrays: dict[str, Array] = {}
+    below = [_initial(initial, arrays)] if initial else []
+    below += _tables(sources, arrays)
+    below.append(_BIND)
+    helpers = {name: text for source in sources for name, text in source.helpers.items()}
+    below += list(helpers.values())
+    below += _self_check(first, gradients)
+    parts += [_BELOW, *below]
     return Module("\n\n".join(part.rstrip("\n") + "\n" for part in parts), arrays)
 
 
@@ -310,13 +315,16 @@ def _public(function: Function, source: Source) -> str:
     taken: set[str] = {"sizes", "results", "arrays", "values"}
     names = [str(node.attrs["name"]) for node in function.original.inputs]
     arguments = [identifier(name, taken) for name in names]
-    pairs = "".join(f"        {n!r}: {a},\n" for n, a in zip(names, arguments, strict=True))
+    pairs = [f"{n!r}: {a}" for n, a in zip(names, arguments, strict=True)]
+    values = f"    values = {{{', '.join(pairs)}}}"
+    if len(values) > _WIDTH:
+        values = "\n".join(["    values = {", *(f"        {pair}," for pair in pairs), "    }"])
     tables = "".join(f", {name}" for name in _table_names(source))
     lines = [
         f"def {function.name}({', '.join(arguments)}):",
         f'    """{function.summary}"""',
         "    sizes = {}",
-        f"    values = {{\n{pairs}    }}" if pairs else "    values = {}",
+        values,
         "    arrays = _bind({**INPUTS, **PARAMETERS}, values, sizes)",
     ]
     for constraint in function.original.constraints:

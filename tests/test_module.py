@@ -149,6 +149,27 @@ def test_the_self_check_of_a_float32_model(
     assert loss.dtype == gradients["w"].dtype == np.float32
 
 
+def test_the_model_comes_first() -> None:
+    """Formulas and the gradient of a small network take two screens; what it needs is below."""
+    x, t = sg.matrix("x", ("n", 64), "float32"), sg.vector("t", "n", "int64")
+    shapes = {"W1": (64, 32), "b1": (32,), "W2": (32, 10), "b2": (10,)}
+    W1, b1, W2, b2 = (sg.parameter(name, shape, "float32") for name, shape in shapes.items())
+    model = sg.Model(sg.nn.cross_entropy(sg.tanh(x @ W1 + b1) @ W2 + b2, t))
+    lines = model_module(model, "a network").source.splitlines()
+    at = {line.split("(")[0]: i for i, line in enumerate(lines) if line.startswith("def ")}
+    assert at["def value_and_grad"] <= 2 * 65
+    own = ["def _value_and_grad", "def value_and_grad", "def _forward", "def forward"]
+    assert [name for name in at if at[name] <= at["def forward"]] == own
+
+
+def test_a_line_of_the_model_is_named_once() -> None:
+    """Above the first step that it makes in a function, and not above each."""
+    x, w = sg.matrix("x", ("n", 3)), sg.parameter("w", (3,))
+    model = sg.Model(sg.sum(sg.tanh(x @ w)))
+    text = model_module(model, "").source
+    assert text.count("model = sg.Model(sg.sum(sg.tanh(x @ w)))") == 2
+
+
 def test_same_model_same_bytes(tmp_path: Path) -> None:
     for name in ("a.py", "b.py"):
         model_module(network(30), "A network.").write(tmp_path / name)

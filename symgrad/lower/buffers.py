@@ -46,8 +46,8 @@ class _Alike:
 
     Attributes:
         made: All of them.
-        ready: A heap of positions: of those that may be free.
-        busy: A heap of the others: the last step that reads each, and its position.
+        ready: A heap of positions: of those to look at, which may be free.
+        busy: A heap of the others: a step that still reads each, and its position.
     """
 
     made: list[Buffer] = field(default_factory=list)
@@ -55,7 +55,7 @@ class _Alike:
     busy: list[tuple[float, int]] = field(default_factory=list)
 
     def add(self, buffer: Buffer) -> None:
-        """Add one that is in use."""
+        """Add one."""
         heappush(self.ready, len(self.made))
         self.made.append(buffer)
 

@@ -45,19 +45,23 @@ class Emission:
         self.starts: list[int] = []
         self.cost = Cost()
         self.allocates = False
+        self._comments: list[str] | None = None
         self._strips: dict[tuple[str, DType], list[str]] = {}
         self._strips_used: Counter[tuple[str, DType]] = Counter()
 
     def step(self, what: str, members: Sequence[Node]) -> None:
-        """Begin a step: a blank line, and a comment with its origin and the user's own line."""
+        """Begin a step: a blank line, and a comment with its origin and the user's own line.
+
+        One that comes from the same lines as the step before needs no comment.
+        """
         self.steps.append(Step(what, self.cost))
         self.starts.append(len(self.lines))
         origins = dict.fromkeys(
-            (node.origin.place, node.origin.text) for node in members if node.origin.text
+            f"# {node.origin.place}  {node.origin.text}" for node in members if node.origin.text
         )
-        self.lines.append("")
-        for place, text in list(origins)[:3]:
-            self.lines.append(f"# {place}  {text}")
+        comments = list(origins)[:3]
+        self.lines += ["", *(comments if comments != self._comments else [])]
+        self._comments = comments
 
     def allocate(self, node: Node, fill: str = "") -> str:
         """Make the array of a value, or give it the place of a dead one; return its name."""

@@ -79,7 +79,7 @@ def kernel_line(line: Line) -> list[str]:
             return [line.line]
         case _:
             # Comments name lines of the model: a kernel is the same wherever its model stands.
-            return [] if line.startswith("#") else [line]
+            return [] if not line or line.startswith("#") else [line]
 
 
 def outlined(

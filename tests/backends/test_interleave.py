@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from llvmlite import binding
 
 import symgrad as sg
 from symgrad.backends import cache, interleave, kernel
@@ -83,8 +84,11 @@ def products(dtype: str, f: Callable[[Any], Any]) -> int:
     return len(re.findall(r"fmul contract <(?!2|4 )\d+ x", text))
 
 
-@pytest.mark.parametrize("f", [sg.tanh, lambda x: sg.sum(sg.tanh(x))], ids=["map", "sum"])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+# LLVM by itself computes four vectors of a float32 sum, but two of a float64 one.
+@pytest.mark.parametrize(
+    ("dtype", "f"),
+    [("float64", sg.tanh), ("float32", sg.tanh), ("float64", lambda x: sg.sum(sg.tanh(x)))],
+)
 def test_vectors_are_computed_together(
     dtype: str, f: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,7 +98,9 @@ def test_vectors_are_computed_together(
     assert products(dtype, f) >= 3 * one
 
 
-@pytest.mark.skipif(not interleave._has_room(), reason="no registers of 64 bytes")
+@pytest.mark.skipif(
+    not binding.get_host_cpu_features().get("avx512f"), reason="no registers of 64 bytes"
+)
 def test_vectors_kept_on_the_stack_are_aligned() -> None:
     """Else most of them lie in two lines of cache, where the caller's stack happens to end so."""
     kernel = compiled_now("float32", lambda x: sg.sin(x) * sg.cos(x) / sg.log(x) + sg.exp(x))

@@ -117,7 +117,9 @@ def log10_f32(x):
     """Return the logarithm to base 10."""
     m, k = split_f32(x)
     y = log1p_near_f32(m - np.float32(1.0))
-    y = k * np.float32(4.605039e-06) + (y * np.float32(0.43359375) + y * np.float32(0.00070073234))
+    h = np.int32(np.float32(y).view(np.int32) & -4096).view(np.float32)
+    t = y * np.float32(0.00070073234) + (y - h) * np.float32(0.43359375)
+    y = h * np.float32(0.43359375) + (k * np.float32(4.605039e-06) + t)
     return log_edges_f32(x, k * np.float32(0.30102539) + y)
 
 
