@@ -142,7 +142,7 @@ def _derived_names(graph: Graph) -> list[str]:
 _WIDTH = 100
 """A line is at most so long, where it can be cut."""
 
-_BELOW = "# That was the model. Below is what its functions need, and the check of its gradients."
+_BELOW = "# That was the model. Below is what it needs to run alone."
 """The line between what is the model's own and what is alike in all modules."""
 
 _IMPORTS = '''import numpy as np
