@@ -293,6 +293,12 @@ def gemv(_typing: Any, a: Any, x: Any, y: Any) -> Any:
     return types.void(a, x, y), code
 
 
+def _cast(context: Any, builder: Any, signature: Any, values: Any, dtype: Any) -> list[Any]:
+    """Return numbers as numbers of one dtype."""
+    pairs = zip(values, signature.args, strict=True)
+    return [context.cast(builder, value, given, dtype) for value, given in pairs]
+
+
 def _chosen(comparison: str) -> Any:
     """Return an intrinsic for two numbers: b if the comparison of b with a holds, else a."""
 
@@ -301,10 +307,7 @@ def _chosen(comparison: str) -> Any:
         common = typing.unify_types(a, b)
 
         def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            x, y = (
-                context.cast(builder, value, given, common)
-                for value, given in zip(values, signature.args, strict=True)
-            )
+            x, y = _cast(context, builder, signature, values, common)
             is_float = isinstance(common, types.Float)
             compare = builder.fcmp_ordered if is_float else builder.icmp_signed
             return builder.select(compare(comparison, y, x), y, x)
@@ -328,10 +331,7 @@ def plus(typing: Any, a: Any, b: Any) -> Any:
     common = typing.unify_types(a, b)
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        x, y = (
-            context.cast(builder, value, given, common)
-            for value, given in zip(values, signature.args, strict=True)
-        )
+        x, y = _cast(context, builder, signature, values, common)
         return builder.fadd(x, y, flags=("contract", "reassoc"))
 
     return common(a, b), code

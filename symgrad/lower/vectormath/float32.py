@@ -262,8 +262,8 @@ def signed_f32(y, sign):
 
 def sin_turned_f32(x, k, r, c):
     """Return the sine of x from its place in a quarter turn."""
-    s, _ = sides_f32(k, r, c)
-    return signed_f32(s, (k << 30) ^ np.float32(x).view(np.int32))
+    sine, _ = sides_f32(k, r, c)
+    return signed_f32(sine, (k << 30) ^ np.float32(x).view(np.int32))
 
 
 def sin_f32(x):
@@ -278,8 +278,8 @@ def near_sin_f32(x):
 
 def cos_turned_f32(k, r, c):
     """Return a cosine from its place in a quarter turn."""
-    _, c = sides_f32(k, r, c)
-    return signed_f32(c, (k + 1) << 30)
+    _, cosine = sides_f32(k, r, c)
+    return signed_f32(cosine, (k + 1) << 30)
 
 
 def cos_f32(x):

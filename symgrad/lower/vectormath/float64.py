@@ -312,8 +312,8 @@ def signed_f64(y, sign):
 
 def sin_turned_f64(x, k, r, c):
     """Return the sine of x from its place in a quarter turn; c is half an ulp at most."""
-    s, _ = sides_f64(k, r)
-    return signed_f64(s, (k << 62) ^ np.float64(x).view(np.int64))
+    sine, _ = sides_f64(k, r)
+    return signed_f64(sine, (k << 62) ^ np.float64(x).view(np.int64))
 
 
 def sin_f64(x):
@@ -328,8 +328,8 @@ def near_sin_f64(x):
 
 def cos_turned_f64(k, r, c):
     """Return a cosine from its place in a quarter turn; c is half an ulp at most."""
-    _, c = sides_f64(k, r)
-    return signed_f64(c, (k + 1) << 62)
+    _, cosine = sides_f64(k, r)
+    return signed_f64(cosine, (k + 1) << 62)
 
 
 def cos_f64(x):
