@@ -274,7 +274,10 @@ def _amounts(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _generated(text: str, file: str) -> str:
-    """Return the module's source; a block below a comment with a line of the model is its."""
+    """Return the module's source; what is below a comment with a line of the model is its.
+
+    That goes on to the next such comment, or to the end of the function.
+    """
     rows: list[str] = []
     places: list[str] = []
     comments = False
@@ -285,7 +288,7 @@ def _generated(text: str, file: str) -> str:
             comments = True
         else:
             comments = False
-            if not line.strip():
+            if line and not line.startswith(" "):
                 places = []
-        rows.append(f"<span{_at(places)}>{escape(line)}</span>")
+        rows.append(f"<span{_at(places if line else [])}>{escape(line)}</span>")
     return _scrolled(f"<pre>{''.join(rows)}</pre>")

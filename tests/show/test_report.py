@@ -61,6 +61,15 @@ def read(file: Path) -> Reader:
     return reader
 
 
+def test_all_of_a_kernel_comes_from_lines_of_the_model(written: Path) -> None:
+    """A line of the model is named above its first step only; the steps after it are its too."""
+    _, kernel = written.read_text(encoding="utf-8").split("def _value_and_grad")
+    kernel = kernel[kernel.index("# digits.py") : kernel.index("    return ")]
+    rows = re.findall(r"<span([^>]*)> {4,}\S", kernel)
+    assert len(rows) > 40
+    assert all(" data-at=" in row for row in rows)
+
+
 def test_one_small_file_with_nothing_from_elsewhere(written: Path) -> None:
     assert written.stat().st_size < 500_000
     reader = read(written)
